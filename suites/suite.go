@@ -1,0 +1,182 @@
+// Package suites knows the Debian and Ubuntu suites: where they are, who signs them, and how a root
+// of each is made. The knowledge is data, one TOML file per suite.
+package suites
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Suite is one release of a distribution.
+type Suite struct {
+	Codename   string              `toml:"codename" json:"codename"`
+	Aliases    []string            `toml:"aliases" json:"aliases,omitempty"`
+	Family     string              `toml:"family" json:"family"` // "debian" or "ubuntu"
+	Version    string              `toml:"version" json:"version,omitempty"`
+	Title      string              `toml:"title" json:"title"`
+	EOL        string              `toml:"eol" json:"eol,omitempty"` // YYYY-MM-DD, "" when not set
+	Archived   bool                `toml:"archived" json:"archived,omitempty"`
+	Mirrors    map[string][]string `toml:"mirrors" json:"mirrors"` // by architecture, or "default"
+	Components []string            `toml:"components" json:"components"`
+	Keyrings   []string            `toml:"keyrings" json:"keyrings"` // files in keyrings/
+	Pockets    []Pocket            `toml:"pockets" json:"pockets,omitempty"`
+	Rules      Rules               `toml:"rules" json:"rules"`
+}
+
+// Pocket is a further suite that updates a released one.
+type Pocket struct {
+	Name    string              `toml:"name" json:"name"`
+	Suite   string              `toml:"suite" json:"suite"`
+	Mirrors map[string][]string `toml:"mirrors" json:"mirrors,omitempty"` // nil: the suite's
+}
+
+// Rules say where the making of a root differs between suites. Variants are named as debootstrap
+// names them; "-" is its default, and "*" means all.
+type Rules struct {
+	Merged              string   `toml:"merged" json:"merged"`                                       // "yes" or "no": /bin is a link into /usr
+	UnmergedVariants    []string `toml:"unmerged-variants" json:"unmerged_variants,omitempty"`       // although Merged
+	StagedVariants      []string `toml:"staged-variants" json:"staged_variants,omitempty"`           // configured in stages
+	ExtraRequired       []string `toml:"extra-required" json:"extra_required,omitempty"`             // beside Priority: required
+	DropDepends         []string `toml:"drop-depends" json:"drop_depends,omitempty"`                 // never followed as a dependency
+	HTTPSPackages       []string `toml:"https-packages" json:"https_packages,omitempty"`             // when sources.list has an https line
+	RootOrderMod        uint32   `toml:"root-order-mod" json:"root_order_mod"`                       // dpkg's hash table: 8191 up to 1.19, else 65521
+	LastRequiredDirMode bool     `toml:"last-required-dir-mode" json:"last_required_dir_mode"`       // of disagreeing modes, the last required package's
+	Devfsd              bool     `toml:"devfsd" json:"devfsd,omitempty"`                             // a char node at /dev/.devfsd stops makedev's postinst
+	DeviceTable         string   `toml:"device-table" json:"device_table,omitempty"`                 // "" standard nodes, else makedev's of that suite
+	Initctl             bool     `toml:"initctl" json:"initctl,omitempty"`                           // stub initctl, where present
+	SkipUsrmergeMarker  bool     `toml:"skip-usrmerge-marker" json:"skip_usrmerge_marker,omitempty"` // in unmerged roots: etc/unsupported-skip-usrmerge-conversion
+}
+
+// MirrorsFor returns the suite's public mirrors for arch.
+func (s Suite) MirrorsFor(arch string) []string { return byArch(s.Mirrors, arch) }
+
+// Pocket returns the named pocket; "release" is the suite itself.
+func (s Suite) Pocket(name string) (Pocket, bool) {
+	if name == "release" {
+		return Pocket{Name: name, Suite: s.Codename, Mirrors: s.Mirrors}, true
+	}
+	for _, p := range s.Pockets {
+		if p.Name == name {
+			if p.Mirrors == nil {
+				p.Mirrors = s.Mirrors
+			}
+			return p, true
+		}
+	}
+	return Pocket{}, false
+}
+
+// MirrorsFor returns the pocket's public mirrors for arch. A pocket got from Suite.Pocket has them filled in.
+func (p Pocket) MirrorsFor(arch string) []string { return byArch(p.Mirrors, arch) }
+
+// Ended says whether the suite's EOL lies before now.
+func (s Suite) Ended(now time.Time) bool {
+	return s.EOL != "" && now.UTC().Format(time.DateOnly) > s.EOL
+}
+
+// MergedFor says whether a root of this variant has /bin, /sbin and /lib as links into /usr.
+func (r Rules) MergedFor(variant string) bool {
+	return r.Merged == "yes" && !holds(r.UnmergedVariants, variant)
+}
+
+// StagedFor says whether a root of this variant is configured in stages.
+func (r Rules) StagedFor(variant string) bool { return holds(r.StagedVariants, variant) }
+
+func holds(variants []string, v string) bool {
+	return slices.Contains(variants, "*") || slices.Contains(variants, v)
+}
+
+func byArch(m map[string][]string, arch string) []string {
+	if l, ok := m[arch]; ok {
+		return l
+	}
+	return m["default"]
+}
+
+// check refuses what later steps rely on; values reach URLs, paths and file names.
+func (s *Suite) check() error {
+	for _, n := range append([]string{s.Codename}, s.Aliases...) {
+		if !validName(n) {
+			return fmt.Errorf("suite name %q: want lower-case letters, digits and .+-", n)
+		}
+	}
+	switch {
+	case s.Family != "debian" && s.Family != "ubuntu":
+		return fmt.Errorf("family %q: want debian or ubuntu", s.Family)
+	case s.Title == "":
+		return errors.New("title is missing")
+	case len(s.Keyrings) == 0:
+		return errors.New("keyrings is empty")
+	case len(s.Mirrors) == 0:
+		return errors.New("mirrors is empty")
+	case s.Rules.Merged != "yes" && s.Rules.Merged != "no":
+		return fmt.Errorf("rules.merged %q: want yes or no", s.Rules.Merged)
+	case s.Rules.RootOrderMod != 8191 && s.Rules.RootOrderMod != 65521:
+		return fmt.Errorf("rules.root-order-mod %d: want 8191 or 65521", s.Rules.RootOrderMod)
+	}
+	if s.EOL != "" {
+		if _, err := time.Parse(time.DateOnly, s.EOL); err != nil {
+			return fmt.Errorf("eol %q: want YYYY-MM-DD", s.EOL)
+		}
+	}
+	for _, k := range s.Keyrings {
+		if k == "" || strings.ContainsAny(k, "/\\") || k[0] == '.' {
+			return fmt.Errorf("keyring %q: want the name of a file in keyrings/", k)
+		}
+	}
+	for _, c := range s.Components {
+		if !validName(c) {
+			return fmt.Errorf("component %q: not a component's name", c)
+		}
+	}
+	if err := checkMirrors(s.Mirrors); err != nil {
+		return err
+	}
+	return s.checkPockets()
+}
+
+func (s *Suite) checkPockets() error {
+	seen := map[string]bool{"release": true}
+	for _, p := range s.Pockets {
+		if !validName(p.Name) || !validName(p.Suite) {
+			return fmt.Errorf("pocket %q of suite %q: not a name", p.Name, p.Suite)
+		}
+		if seen[p.Name] {
+			return fmt.Errorf("pocket %q stands twice or is release", p.Name)
+		}
+		seen[p.Name] = true
+		if err := checkMirrors(p.Mirrors); err != nil {
+			return fmt.Errorf("pocket %q: %w", p.Name, err)
+		}
+	}
+	return nil
+}
+
+func checkMirrors(m map[string][]string) error {
+	for arch, urls := range m {
+		if !validName(arch) || len(urls) == 0 {
+			return fmt.Errorf("mirrors of %q: no such architecture, or none given", arch)
+		}
+		for _, u := range urls {
+			p, err := url.Parse(u)
+			if err != nil || p.Host == "" || (p.Scheme != "http" && p.Scheme != "https") || p.User != nil || strings.ContainsAny(u, " \t\r\n[]") {
+				return fmt.Errorf("a mirror of %s is not a plain http or https URL", arch)
+			}
+		}
+	}
+	return nil
+}
+
+func validName(n string) bool {
+	for i, c := range []byte(n) {
+		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || i > 0 && strings.IndexByte(".+-", c) >= 0 {
+			continue
+		}
+		return false
+	}
+	return n != "" && len(n) <= 64 && !strings.Contains(n, "..")
+}
