@@ -1,0 +1,223 @@
+// Package cache keeps downloads, action records and sealed roots in one folder that many processes use
+// at once and that a kill -9 at any line leaves whole.
+//
+// The folder:
+//
+//	VERSION                  schema; a newer one is refused
+//	oci/                     image layout view of the roots
+//	dl/sha256/<hex>          downloads
+//	actions/<key>            one record per action: authoritative
+//	inputs/<key>.json        what a key is the digest of
+//	refs/<name>              one record per name
+//	releases/<id>            last verified Release per source
+//	roots/<diffid>           sealed trees, never written in place
+//	roots/<diffid>.mtree     their manifests, authoritative for metadata
+//	use/<diffid>             its time is that of the last use, give or take an hour
+//	locks/                   store, index, gc, key-00..ff, blob-00..ff: never unlinked; root-<diffid>
+//	tmp/                     work in progress: alive exactly while its flock is held
+//	trash/                   renamed here to vanish at once, then deleted
+//
+// Locks are taken in the order store, key, blob, root, index, and no goroutine holds two of one kind.
+// Content appears by rename of a finished, fsynced temporary file. The folder is 0700, for a root holds
+// setuid programs that no other user may reach.
+package cache
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Schema is the layout's number, in VERSION. It changes when an older rootctl would misread the folder.
+const Schema = 1
+
+// Options are a Store's surroundings; the zero value is good.
+type Options struct {
+	Log *slog.Logger     // nil: silent
+	Now func() time.Time // nil: time.Now; decides last-use stamps only
+}
+
+// A Store is an open cache folder. Its methods may be called from any number of goroutines and
+// processes.
+type Store struct {
+	dir      string
+	log      *slog.Logger
+	now      func() time.Time
+	readOnly bool
+	flock    func(fd, how int) error
+}
+
+var folders = [...]string{"oci/blobs/sha256", "dl/sha256", "actions", "inputs", "refs", "releases",
+	"roots", "use", "locks", "tmp", "trash"}
+
+// Open opens the cache in dir and makes it if dir is missing or empty. Errors: *VersionError (made by a
+// newer rootctl), *OwnerError (another user's folder), *ForeignError (a folder with other things in
+// it), *NoFlockError. A folder on a read-only filesystem opens, too: hits work, writes give ErrReadOnly.
+func Open(dir string, o Options) (*Store, error) {
+	s := &Store{log: o.Log, now: o.Now, flock: unix.Flock}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	abs, err := filepath.Abs(dir)
+	if err == nil {
+		s.dir = abs
+		err = s.open()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open cache: %w", err)
+	}
+	return s, nil
+}
+
+// Dir returns the folder's absolute path.
+func (s *Store) Dir() string { return s.dir }
+
+// ReadOnly reports whether the folder can only be read.
+func (s *Store) ReadOnly() bool { return s.readOnly }
+
+func (s *Store) path(elem ...string) string {
+	return s.dir + "/" + strings.Join(elem, "/")
+}
+
+func (s *Store) open() error {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return s.fault(err)
+	}
+	st, err := os.Stat(s.dir)
+	if err != nil {
+		return err
+	}
+	if uid := st.Sys().(*syscall.Stat_t).Uid; int(uid) != os.Geteuid() {
+		return &OwnerError{Dir: s.dir, Owner: int(uid), User: os.Geteuid()}
+	}
+	err = unix.Access(s.dir, unix.W_OK)
+	s.readOnly = err == unix.EROFS || err == unix.EACCES
+	version, err := os.ReadFile(s.path("VERSION"))
+	switch {
+	case err == nil && len(version) > 0:
+		return s.settle(string(version), st.Mode().Perm())
+	case err == nil, errors.Is(err, fs.ErrNotExist):
+		if err := s.checkEmpty(err == nil); err != nil {
+			return err
+		}
+		return s.create()
+	}
+	return err
+}
+
+// settle checks VERSION and mends what a copied or restored folder may lack.
+func (s *Store) settle(version string, mode fs.FileMode) error {
+	n, err := strconv.Atoi(strings.TrimSuffix(version, "\n"))
+	if err != nil || n < 1 {
+		return &ForeignError{Dir: s.dir, Found: "VERSION with other text"}
+	}
+	if n > Schema {
+		return &VersionError{Dir: s.dir, Found: n}
+	}
+	if s.readOnly {
+		return nil
+	}
+	if mode != 0o700 {
+		if err := os.Chmod(s.dir, 0o700); err != nil {
+			return err
+		}
+	}
+	return s.mkdirs()
+}
+
+func (s *Store) mkdirs() error {
+	for _, name := range folders {
+		err := os.Mkdir(s.path(name), 0o700)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = os.MkdirAll(s.path(name), 0o700)
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return s.fault(err)
+		}
+	}
+	return nil
+}
+
+// checkEmpty keeps --cache=$HOME from turning a home into a cache. begun means that an empty VERSION is
+// there: another process is making the cache this moment, or was killed while it did.
+func (s *Store) checkEmpty(begun bool) error {
+	if begun {
+		return nil
+	}
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if name := e.Name(); name != "lost+found" && name != "VERSION" {
+			return &ForeignError{Dir: s.dir, Found: strconv.Quote(name)}
+		}
+	}
+	return nil
+}
+
+// create makes an empty VERSION, which claims the folder, then the folders, and writes the number last,
+// all under VERSION's own lock: so one that has a number has everything, and one killed half-way is
+// finished by the next.
+func (s *Store) create() error {
+	if s.readOnly {
+		return &ForeignError{Dir: s.dir, Found: "no VERSION"}
+	}
+	f, err := os.OpenFile(s.path("VERSION"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return s.fault(err)
+	}
+	defer f.Close()
+	if err := s.flockFile(f, unix.LOCK_EX); err != nil {
+		return err
+	}
+	if err := s.checkFlock(s.path("VERSION")); err != nil {
+		return err
+	}
+	if err := os.Chmod(s.dir, 0o700); err != nil {
+		return err
+	}
+	if err := s.mkdirs(); err != nil {
+		return err
+	}
+	if _, err := f.WriteAt(fmt.Appendf(nil, "%d\n", Schema), 0); err != nil {
+		return s.fault(err)
+	}
+	if err := f.Sync(); err != nil {
+		return s.fault(err)
+	}
+	return syncDir(s.dir)
+}
+
+// Room returns a *FullError if the filesystem has less than need bytes free.
+func (s *Store) Room(need int64) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(s.dir, &st); err != nil {
+		return fmt.Errorf("look for free space in %s: %w", s.dir, err)
+	}
+	if free := int64(st.Bavail) * st.Bsize; free < need {
+		return &FullError{Dir: s.dir, Need: need, Free: free, Err: unix.ENOSPC}
+	}
+	return nil
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}

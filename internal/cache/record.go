@@ -1,0 +1,81 @@
+package cache
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+)
+
+// A record is a small file with its own digest, over its place and its content: one line
+//
+//	rootctl-record 1 SHA256
+//
+// and then the content. One that is cut, flipped or was moved from elsewhere reads as absent.
+const (
+	recordMagic = "rootctl-record 1 "
+	maxRecord   = 64 << 20
+)
+
+func recordSum(folder, name string, content []byte) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%s/%s\x00", folder, name)
+	h.Write(content)
+	return fmt.Sprintf("%x", h.Sum(nil))
+}
+
+func (s *Store) writeRecord(folder, name string, content []byte) error {
+	if len(content) > maxRecord {
+		return fmt.Errorf("record of %d bytes", len(content))
+	}
+	head := recordMagic + recordSum(folder, name, content) + "\n"
+	return s.write(s.path(folder, name), []byte(head), content)
+}
+
+// readRecord returns ErrNotFound for a record that is absent or damaged.
+func (s *Store) readRecord(folder, name string) ([]byte, error) {
+	b, err := readFile(s.path(folder, name), maxRecord+100)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	head, content, _ := strings.Cut(string(b), "\n")
+	raw := []byte(content)
+	if head != recordMagic+recordSum(folder, name, raw) {
+		s.log.Warn("damaged record, taken as absent", "record", folder+"/"+name)
+		return nil, ErrNotFound
+	}
+	return raw, nil
+}
+
+// readFile reads a whole file of at most limit bytes.
+func readFile(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("%s is over %d bytes", path, limit)
+	}
+	return b, err
+}
+
+// listDir returns the names in one of the cache's folders, sorted.
+func (s *Store) listDir(folder string) ([]string, error) {
+	entries, err := os.ReadDir(s.path(folder))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, err
+}
