@@ -35,9 +35,11 @@ type Package struct {
 	ConffilesNew bool
 	HashAll      bool              // hash every file: the package has no md5sums of its own
 	Diversions   map[string]string // path -> where this package's file goes instead
-	Replaces     func(a, b string) bool
-	IDs          *IDs
-	Limits       Limits
+	// Overrides are owners and modes by path that win over the archive's.
+	Overrides map[string]Meta
+	Replaces  func(a, b string) bool // may package a overwrite b's files?
+	IDs       *IDs
+	Limits    Limits
 }
 
 // Result is what became of a package's members.
@@ -179,6 +181,9 @@ func (w *writer) judge(h *tar.Header) (*member, error) {
 		return nil, fmt.Errorf("owner %d:%d is not an id", uid, gid)
 	}
 	m := &member{Header: h, path: p, dst: p, meta: Meta{uint32(h.Mode) & 0o7777, uid, gid}}
+	if o, ok := w.p.Overrides[p]; ok {
+		m.meta = o
+	}
 	m.mtime = min(max(h.ModTime.Unix(), 0), 1<<34)
 	if d, ok := w.p.Diversions[p]; ok {
 		m.dst = d
