@@ -1,0 +1,30 @@
+// Package runner runs one command in a container: in a fresh copy of a cached root, or in a directory used in place.
+//
+// A Spec says what is wanted. Spec.Plan turns it into a list of named operations that can be read and compared. The
+// container's part of the plan is lowered to a table of raw system calls before anything is forked; a forked child
+// interprets that table and ends in execve. Between fork and exec no Go code runs but the interpreter, so the child is
+// single-threaded, allocates nothing and starts no second Go runtime.
+//
+//	host process                            container's init (PID 1)              keeper
+//	------------                            ------------------------              ------
+//	plan, lower to a table
+//	fork keeper ------------------------------------------------------------->    close all but locks and socket
+//	clone(new namespaces) ---------------> die with the parent, undumpable
+//	pidfd -------------------------------------------------------------------->   wait: message or end of file
+//	write uid_map, gid_map                 wait for the message
+//	make the root mount and the binds
+//	send their descriptors --------------> take them, become root inside
+//	                                       attach root; proc, sys, dev, tmp, binds
+//	take the terminal <------------------- open the terminal, send its master
+//	set its size, answer ----------------> pivot_root, let the old root go
+//	                                       capabilities, filters, execve
+//	read {step, errno} or end of file <--- (the error pipe closes on exec)
+//	wait; forward signals
+//	remove the copy, say goodbye ------------------------------------------->     exit
+//
+// Whatever kills the host process, the keeper sees its socket close, kills the init through the pidfd, removes the
+// copy and only then lets the locks go.
+//
+// Everything is done by descriptor. Names that the container's root decides are resolved by openat2 inside that root
+// and never through links, so a hostile root can make a run fail but cannot make it touch anything outside.
+package runner

@@ -1,0 +1,194 @@
+package runner
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Attributes of the mounts that hold no programs and no devices, and of our /dev.
+const (
+	attrsPlain = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
+	attrsData  = attrsPlain | unix.MOUNT_ATTR_NOEXEC
+	attrsDev   = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC
+)
+
+// Plan lists what a run of the Spec does. It reads nothing but whether the sources of binds are directories.
+func (s Spec) Plan() (Plan, error) {
+	s = s.withDefaults()
+	if err := s.validate(); err != nil {
+		return nil, err
+	}
+	return s.plan()
+}
+
+// plan is Plan for a valid Spec with defaults.
+func (s *Spec) plan() (Plan, error) {
+	p := make(Plan, 0, 80)
+	p = s.planHost(p)
+	p = append(p,
+		Op{Verb: VerbStart},
+		Op{Verb: VerbReceive},
+		Op{Verb: VerbBecome},
+		Op{Verb: VerbSlave},
+		Op{Verb: VerbRoot},
+	)
+	p = s.planProc(p)
+	p = s.planDev(p)
+	for _, t := range s.Tmpfs {
+		p = planTmpfs(p, path.Clean(t), s.Dir == "")
+	}
+	if s.ownNet() {
+		p = append(p, Op{Verb: VerbLoopback})
+	}
+	p = append(p, Op{Verb: VerbHostname, Source: s.Hostname})
+	p = s.planFiles(p)
+	for i, b := range s.Binds {
+		st, err := os.Stat(b.Src)
+		if err != nil {
+			return nil, &SpecError{Problem: fmt.Sprintf("bind: %v", err), Fix: "give a file or directory that exists"}
+		}
+		t := "file"
+		if st.IsDir() {
+			t = "dir"
+		}
+		p = append(p, Op{Verb: VerbBind, Type: t, Source: b.Src, Target: b.Dst, Index: i})
+	}
+	return s.planEnd(p), nil
+}
+
+func (s *Spec) planHost(p Plan) Plan {
+	ns := []string{"mnt", "pid", "uts", "ipc", "cgroup"}
+	if s.ownUsers() {
+		ns = append([]string{"user"}, ns...)
+	}
+	if s.ownNet() {
+		ns = append(ns, "net")
+	}
+	p = append(p, Op{Host: true, Verb: VerbKeeper}, Op{Host: true, Verb: VerbClone, Options: ns})
+	idmap := uint64(0)
+	if s.ownUsers() {
+		idmap = unix.MOUNT_ATTR_IDMAP
+		p = append(p, Op{Host: true, Verb: VerbMapIDs, Options: []string{fmt.Sprintf("0 %d %d", s.IDs.Base, s.IDs.Size)}})
+	}
+	if s.Dir != "" {
+		p = append(p, Op{Host: true, Verb: VerbTree, Source: s.Dir, Attrs: unix.MOUNT_ATTR_NODEV | idmap})
+	} else {
+		work := s.Work
+		if work == "" {
+			work = "tmpfs"
+		}
+		p = append(p, Op{Host: true, Verb: VerbOverlay, Source: strings.Join(s.Lower, ":"), Target: work,
+			Attrs: unix.MOUNT_ATTR_NODEV | idmap, Options: []string{"volatile", "redirect_dir=off", "metacopy=off"}})
+	}
+	for i, b := range s.Binds {
+		a := uint64(attrsPlain)
+		if b.ReadOnly {
+			a |= unix.MOUNT_ATTR_RDONLY
+		}
+		if !b.Identity {
+			a |= unix.MOUNT_ATTR_IDMAP
+		}
+		p = append(p, Op{Host: true, Verb: VerbBindSrc, Source: b.Src, Target: b.Dst, Attrs: a, Index: i})
+	}
+	return p
+}
+
+// planProc mounts /proc and /sys and covers what would tell about the host or change it.
+func (s *Spec) planProc(p Plan) Plan {
+	copied := s.Dir == ""
+	p = append(p, Op{Verb: VerbMount, Type: "proc", Target: "/proc", Attrs: attrsData, Replace: copied})
+	if s.ownNet() {
+		p = append(p, Op{Verb: VerbMount, Type: "sysfs", Target: "/sys", Attrs: attrsData | unix.MOUNT_ATTR_RDONLY, Replace: copied})
+	} else {
+		// A sysfs of its own needs a network namespace of its own.
+		p = append(p, Op{Verb: VerbHostSys, Source: "/sys", Target: "/sys", Attrs: attrsData | unix.MOUNT_ATTR_RDONLY, Replace: copied})
+	}
+	for _, n := range [...]string{"bus", "fs", "irq", "sys", "sysrq-trigger"} {
+		p = append(p, Op{Verb: VerbReadOnly, Target: "/proc/" + n, Attrs: attrsData | unix.MOUNT_ATTR_RDONLY})
+	}
+	return p
+}
+
+// planMasks comes after /dev: files are hidden under our /dev/null.
+func planMasks(p Plan) Plan {
+	for _, n := range [...]string{"interrupts", "kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug"} {
+		p = append(p, Op{Verb: VerbMask, Type: "file", Target: "/proc/" + n})
+	}
+	for _, n := range [...]string{"/proc/acpi", "/proc/asound", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"} {
+		p = append(p, Op{Verb: VerbMask, Type: "dir", Target: n, Attrs: attrsData | unix.MOUNT_ATTR_RDONLY})
+	}
+	return p
+}
+
+func (s *Spec) planDev(p Plan) Plan {
+	p = append(p, Op{Verb: VerbMount, Type: "tmpfs", Target: "/dev", Attrs: attrsDev, Options: []string{"mode=755", "size=64k"}, Replace: s.Dir == ""})
+	for _, n := range [...]string{"null", "zero", "full", "random", "urandom", "tty"} {
+		p = append(p, Op{Verb: VerbNode, Source: "/dev/" + n, Target: "/dev/" + n, Attrs: attrsDev | unix.MOUNT_ATTR_RDONLY})
+	}
+	for _, n := range s.DevNodes {
+		p = append(p, Op{Verb: VerbNode, Source: "/dev/null", Target: "/dev/" + n, Attrs: attrsDev | unix.MOUNT_ATTR_RDONLY})
+	}
+	for _, l := range [...][2]string{
+		{"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"},
+		{"pts/ptmx", "ptmx"},
+	} {
+		p = append(p, Op{Verb: VerbLink, Source: l[0], Target: "/dev/" + l[1]})
+	}
+	p = append(p,
+		Op{Verb: VerbMount, Type: "devpts", Target: "/dev/pts", Attrs: attrsDev, Options: []string{"newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
+		Op{Verb: VerbMount, Type: "tmpfs", Target: "/dev/shm", Attrs: attrsData, Options: []string{"mode=1777", "size=64m"}},
+		Op{Verb: VerbMount, Type: "mqueue", Target: "/dev/mqueue", Attrs: attrsData},
+	)
+	if s.TTY {
+		p = append(p, Op{Verb: VerbTerminal}, Op{Verb: VerbConsole, Target: "/dev/console"})
+	}
+	return planMasks(p)
+}
+
+func planTmpfs(p Plan, target string, copied bool) Plan {
+	mode := "mode=755"
+	if target == "/tmp" || target == "/var/tmp" {
+		mode = "mode=1777"
+	}
+	p = append(p, Op{Verb: VerbMount, Type: "tmpfs", Target: target, Attrs: attrsPlain, Options: []string{mode}, Replace: copied})
+	if target == "/run" {
+		p = append(p, Op{Verb: VerbDir, Target: "/run/lock", Mode: 0o1777}) // where /var/lock points to
+	}
+	return p
+}
+
+// planFiles gives a copy its own names. A directory used in place keeps its files.
+func (s *Spec) planFiles(p Plan) Plan {
+	if s.Dir != "" {
+		return p
+	}
+	file := func(name string, data []byte) {
+		if data != nil {
+			p = append(p, Op{Verb: VerbFile, Target: "/etc/" + name, Mode: 0o644, Data: data, Replace: true})
+		}
+	}
+	file("hostname", []byte(s.Hostname+"\n"))
+	file("hosts", s.Hosts)
+	file("resolv.conf", s.ResolvConf)
+	return p
+}
+
+func (s *Spec) planEnd(p Plan) Plan {
+	p = append(p,
+		Op{Verb: VerbPivot},
+		Op{Verb: VerbSession, Mode: uint32(s.Umask)},
+		Op{Verb: VerbCloseRest},
+		Op{Verb: VerbWorkdir, Target: s.Workdir},
+	)
+	if s.NoNewPrivs {
+		p = append(p, Op{Verb: VerbNoPrivs})
+	}
+	if s.NoFsync {
+		p = append(p, Op{Verb: VerbFilter, Type: "no-fsync"})
+	}
+	return append(p, Op{Verb: VerbCaps, Options: s.Caps}, Op{Verb: VerbExec, Options: s.Argv})
+}

@@ -1,0 +1,265 @@
+package runner
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Spec is everything a container needs, as plain data.
+type Spec struct {
+	// Lower are the directories of a fresh copy, topmost first. They are never written to.
+	Lower []string `json:"lower,omitempty"`
+	// Work is an empty folder on disk for what the copy changes; "" keeps the changes in memory.
+	Work string `json:"work,omitempty"`
+	// Dir is a directory used in place instead of a copy. Missing mount points (/proc, /sys, /dev) are created in it;
+	// nothing else is changed by the runner itself.
+	Dir string `json:"dir,omitempty"`
+
+	Argv []string `json:"argv"`
+	// Env is the whole environment of the command. Its PATH is the one that is searched.
+	Env []string `json:"env,omitempty"`
+	// Workdir is a path inside; "" means "/".
+	Workdir  string `json:"workdir,omitempty"`
+	Hostname string `json:"hostname,omitempty"`
+	// TTY gives the command a terminal of its own.
+	TTY bool `json:"tty,omitempty"`
+
+	// UserNS is "own" (IDs required; the default) or "host".
+	UserNS string  `json:"userns,omitempty"`
+	IDs    IDRange `json:"ids"`
+	// Net is "none" (the default: own namespace, loopback up) or "host".
+	Net   string `json:"net,omitempty"`
+	Binds []Bind `json:"binds,omitempty"`
+
+	// Caps are names like "CAP_CHOWN"; nil means DefaultCaps.
+	Caps []string `json:"caps,omitempty"`
+	// NoNewPrivs is always on with UserNS "host".
+	NoNewPrivs bool `json:"no_new_privs,omitempty"`
+	// NoFsync turns fsync and its kin into no-ops.
+	NoFsync bool `json:"no_fsync,omitempty"`
+	// Umask of the command; 0 means 022.
+	Umask int `json:"umask,omitempty"`
+
+	// DevNodes are further names under /dev, each bound from the host's /dev/null.
+	DevNodes []string `json:"dev_nodes,omitempty"`
+	// Tmpfs are directories that get an empty file system in memory; nil means /tmp and /run for a copy and none for Dir.
+	Tmpfs []string `json:"tmpfs,omitempty"`
+
+	// ResolvConf and Hosts are the contents of those files in a copy. Nil leaves resolv.conf alone (Net "host") or names
+	// an unreachable server (Net "none"), and writes a hosts file that knows localhost and Hostname.
+	ResolvConf []byte `json:"resolv_conf,omitempty"`
+	Hosts      []byte `json:"hosts,omitempty"`
+}
+
+// IDRange is the block of host ids that the container's 0 to Size-1 are mapped to.
+type IDRange struct {
+	Base uint32 `json:"base"`
+	Size uint32 `json:"size"`
+}
+
+// Bind makes Src of the host visible at Dst inside. Unless Identity is set, what belongs to Src's owner belongs to root
+// inside and the other way round, and every other id is unmapped.
+type Bind struct {
+	Src      string `json:"src"`
+	Dst      string `json:"dst,omitempty"` // "" means Src
+	ReadOnly bool   `json:"read_only,omitempty"`
+	Identity bool   `json:"identity,omitempty"` // ids as the container's user namespace maps them
+}
+
+// Options are what a run needs of the host process beside the Spec.
+type Options struct {
+	Stdin, Stdout, Stderr *os.File // nil means /dev/null
+	// Keep is held and cleaned up even if the host process is killed. Nil still ends the container then.
+	Keep *Keep
+	// Signals are delivered to the command as far as its init can take them; INT, TERM and HUP mean stop.
+	Signals <-chan os.Signal
+	// Note, if set, receives at most a few lines that the user ought to see, such as a bind that became read-only.
+	Note func(string)
+	Log  *slog.Logger
+
+	// pathOverlay forces the overlay branch of kernels that take layers by path only.
+	pathOverlay bool
+}
+
+// Keep is what must outlive the host process by a moment: locks to hold and paths to remove when all has ended.
+type Keep struct {
+	Locks  []*os.File
+	Remove []string
+}
+
+// Status is how the command ended.
+type Status struct {
+	// Code is what a shell would show: the command's own code, 128+n for a signal, 126 or 127 if it could not be started.
+	Code int
+	// Signal that ended the command, 0 if none did.
+	Signal int
+	// Outside says that the init was killed by a signal that did not come through the runner.
+	Outside bool
+}
+
+// DefaultCaps are the capabilities of a container unless Spec.Caps names others: Docker's set.
+func DefaultCaps() []string {
+	return []string{
+		"CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
+		"CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
+	}
+}
+
+func (s *Spec) ownUsers() bool { return s.UserNS != "host" }
+func (s *Spec) ownNet() bool   { return s.Net != "host" }
+
+// withDefaults returns a copy with every empty field that has a default filled in.
+func (s Spec) withDefaults() Spec {
+	if s.Workdir == "" {
+		s.Workdir = "/"
+	}
+	if s.Hostname == "" {
+		s.Hostname = "rootctl"
+	}
+	if s.UserNS == "" {
+		s.UserNS = "own"
+	}
+	if s.Net == "" {
+		s.Net = "none"
+	}
+	if s.Caps == nil {
+		s.Caps = DefaultCaps()
+	}
+	if s.UserNS == "host" {
+		s.NoNewPrivs = true
+	}
+	if s.Umask == 0 {
+		s.Umask = 0o022
+	}
+	if s.Tmpfs == nil && s.Dir == "" {
+		s.Tmpfs = []string{"/tmp", "/run"}
+	}
+	if s.Hosts == nil {
+		s.Hosts = []byte("127.0.0.1 localhost " + s.Hostname + "\n::1 localhost ip6-localhost ip6-loopback\n")
+	}
+	if s.ResolvConf == nil && s.Net == "none" {
+		// TEST-NET-1: look-ups fail at once, for want of a route.
+		s.ResolvConf = []byte("nameserver 192.0.2.1\n")
+	}
+	binds := make([]Bind, len(s.Binds))
+	for i, b := range s.Binds {
+		if b.Dst == "" {
+			b.Dst = b.Src
+		}
+		b.Dst = path.Clean(b.Dst)
+		binds[i] = b
+	}
+	s.Binds = binds
+	return s
+}
+
+// maxBinds keeps the descriptors of one message under the kernel's limit of 253.
+const maxBinds = 128
+
+// validate refuses a Spec (with defaults) that cannot mean anything.
+func (s *Spec) validate() error {
+	bad := func(hint, format string, a ...any) error {
+		return &SpecError{Problem: fmt.Sprintf(format, a...), Fix: hint}
+	}
+	switch {
+	case (len(s.Lower) == 0) == (s.Dir == ""):
+		return bad("give either lower directories or one directory", "no root, or two kinds of root")
+	case len(s.Argv) == 0 || s.Argv[0] == "":
+		return bad("name a command", "no command")
+	case s.UserNS != "own" && s.UserNS != "host":
+		return bad(`use "own" or "host"`, "user namespace %q", s.UserNS)
+	case s.Net != "none" && s.Net != "host":
+		return bad(`use "none" or "host"`, "network %q", s.Net)
+	case s.UserNS == "own" && s.IDs.Size < 1000:
+		return bad("claim a range of 65536 ids", "range of %d ids for the user namespace", s.IDs.Size)
+	case s.UserNS == "own" && (s.IDs.Base == 0 || uint64(s.IDs.Base)+uint64(s.IDs.Size) > 1<<31):
+		return bad("claim a range above the ids of real users", "range of ids from %d", s.IDs.Base)
+	case len(s.Hostname) > 64:
+		return bad("use at most 64 bytes", "host name of %d bytes", len(s.Hostname))
+	case len(s.Binds) > maxBinds:
+		return bad("bind a common parent", "%d binds, at most %d are possible", len(s.Binds), maxBinds)
+	case !path.IsAbs(s.Workdir):
+		return bad("use an absolute path", "working directory %q", s.Workdir)
+	}
+	for _, b := range s.Binds {
+		if !path.IsAbs(b.Dst) || b.Dst == "/" || b.Src == "" {
+			return bad("use SRC:DST with an absolute DST below /", "bind of %q at %q", b.Src, b.Dst)
+		}
+	}
+	for _, t := range s.Tmpfs {
+		if !path.IsAbs(t) || path.Clean(t) == "/" {
+			return bad("use an absolute path below /", "tmpfs at %q", t)
+		}
+	}
+	for _, d := range s.DevNodes {
+		if d == "" || d == "." || d == ".." || strings.Contains(d, "/") {
+			return bad("use a plain name", "device node %q", d)
+		}
+	}
+	return s.noNUL()
+}
+
+// noNUL refuses strings that the kernel would read only in part.
+func (s *Spec) noNUL() error {
+	all := append([]string{s.Workdir, s.Hostname, s.Dir, s.Work}, s.Argv...)
+	all = append(append(append(all, s.Env...), s.Tmpfs...), s.Lower...)
+	for _, b := range s.Binds {
+		all = append(all, b.Src, b.Dst)
+	}
+	for _, v := range all {
+		if strings.IndexByte(v, 0) >= 0 {
+			return &SpecError{Problem: fmt.Sprintf("NUL byte in %q", v), Fix: "leave it out"}
+		}
+	}
+	return nil
+}
+
+// lookupEnv returns the last value of a variable in an environment, as execve's readers see it.
+func lookupEnv(env []string, name string) string {
+	v := ""
+	for _, e := range env {
+		if k, x, ok := strings.Cut(e, "="); ok && k == name {
+			v = x
+		}
+	}
+	return v
+}
+
+// capBits returns the set of the named capabilities.
+func capBits(names []string) (uint64, error) {
+	var bits uint64
+	for _, n := range names {
+		i, ok := capNumber(n)
+		if !ok {
+			return 0, &SpecError{Problem: fmt.Sprintf("unknown capability %q", n), Fix: "use a name like CAP_CHOWN; see capabilities(7)"}
+		}
+		bits |= 1 << i
+	}
+	return bits, nil
+}
+
+// capNumber finds a capability by its name of capabilities(7), with or without CAP_, in any case.
+func capNumber(name string) (uint, bool) {
+	names := [...]string{
+		"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
+		"LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
+		"SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
+		"SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
+		"MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+		"CHECKPOINT_RESTORE",
+	}
+	name = strings.TrimPrefix(strings.ToUpper(name), "CAP_")
+	for i, n := range names {
+		if n == name {
+			return uint(i), true
+		}
+	}
+	return 0, false
+}
+
+const lastCap = unix.CAP_LAST_CAP
