@@ -7,6 +7,7 @@ package pgp
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -73,6 +74,11 @@ func (k *Keyring) Cleartext(msg []byte, o Options) (body []byte, sigs []Signatur
 	packets, err := readSignatures(m.signatures)
 	if err != nil {
 		return nil, nil, err
+	}
+	for _, p := range packets {
+		if p.err == nil && strong(p.Hash) && !slices.Contains(m.digests, p.Hash) {
+			p.err = fmt.Errorf("its digest %v is not announced in the message's headers", p.Hash)
+		}
 	}
 	// The frame implies a text signature; gpgv hashes the same bytes whichever type it states.
 	sigs, err = k.verify(packets, o, func(*packetSignature) []byte { return m.canonical })
