@@ -3,13 +3,15 @@ package unpack
 import (
 	"fmt"
 	"sort"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
 // Seed makes the tree's first directories, root's and 0755, and for each name
-// of links a link NAME -> usr/NAME, with the directory it leads to.
-func (t *Tree) Seed(dirs, links []string) error {
+// of links a link NAME -> usr/NAME, with the directory it leads to. Those of
+// lazy come into being when a package ships something below /NAME.
+func (t *Tree) Seed(dirs, links, lazy []string) error {
 	if err := unix.Fchmod(t.fd, 0o755); err != nil {
 		return err
 	}
@@ -18,20 +20,49 @@ func (t *Tree) Seed(dirs, links []string) error {
 			return fmt.Errorf("seed tree: %w", err)
 		}
 	}
+	t.layout.Lock()
+	defer t.layout.Unlock()
+	for _, l := range links {
+		if err := t.seedLink(l); err != nil {
+			return fmt.Errorf("seed tree: %w", err)
+		}
+	}
+	t.lazy = map[string]bool{}
+	for _, l := range lazy {
+		t.lazy[l] = true
+	}
+	return nil
+}
+
+func (t *Tree) seedLink(name string) error {
+	if err := t.MkdirAll("/usr/"+name, Meta{Mode: 0o755}); err != nil {
+		return err
+	}
+	if _, err := t.Symlink("usr/"+name, "/"+name); err != nil {
+		return err
+	}
 	var st unix.Stat_t
 	if err := unix.Fstat(t.fd, &st); err != nil {
 		return err
 	}
-	for _, l := range links {
-		if err := t.MkdirAll("/usr/"+l, Meta{Mode: 0o755}); err != nil {
-			return fmt.Errorf("seed tree: %w", err)
-		}
-		if _, err := t.Symlink("usr/"+l, "/"+l); err != nil {
-			return fmt.Errorf("seed tree: %w", err)
-		}
-		t.owners.files[node{st.Ino, l}] = owner{pkg: layoutOwner, path: "/" + l, link: "usr/" + l}
-	}
+	t.owners.set(node{st.Ino, name}, owner{pkg: layoutOwner, path: "/" + name, link: "usr/" + name})
 	return nil
+}
+
+// seedLazily makes the link that path p begins with, if it is one of Seed's
+// lazy ones.
+func (t *Tree) seedLazily(p string) error {
+	top, _, _ := strings.Cut(p[1:], "/")
+	t.layout.Lock()
+	defer t.layout.Unlock()
+	if !t.lazy[top] {
+		return nil
+	}
+	delete(t.lazy, top)
+	if t.Exists("/" + top) {
+		return nil
+	}
+	return t.seedLink(top)
 }
 
 // Round is the packages unpacked since the last one, for ApplyDirs.

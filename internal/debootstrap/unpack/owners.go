@@ -85,11 +85,10 @@ func (o *owners) claim(n node, w owner, replaces func(a, b string) bool) (claim,
 	return 0, &Conflict{Path: w.path, Other: have.pkg}
 }
 
-func (o *owners) owned(n node) bool {
+func (o *owners) set(n node, w owner) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	_, ok := o.files[n]
-	return ok
+	o.files[n] = w
+	o.mu.Unlock()
 }
 
 func (o *owners) isDir(p string) bool {

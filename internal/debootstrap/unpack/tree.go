@@ -14,6 +14,7 @@ import (
 	"path"
 	"sort"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,6 +25,9 @@ type Tree struct {
 	fd     int
 	path   string
 	owners owners
+
+	layout sync.Mutex
+	lazy   map[string]bool // top-level names that are to be links once shipped
 }
 
 // Open opens the directory dir as a tree.

@@ -60,6 +60,9 @@ func (w *writer) throughOwnLink(p string) error {
 func (w *writer) parent(name string) (*dir, error) {
 	d, err := w.dirs.get(name)
 	if errors.Is(err, unix.ENOENT) {
+		if err := w.t.seedLazily(name); err != nil {
+			return nil, err
+		}
 		if err := w.t.MkdirAll(name, Meta{Mode: 0o755}); err != nil {
 			return nil, err
 		}
@@ -79,6 +82,9 @@ func (w *writer) dir(m *member) error {
 		return err
 	}
 	if m.dst != "/" && !w.t.owners.isDir(m.dst) {
+		if err := w.t.seedLazily(m.dst); err != nil {
+			return err
+		}
 		parent, base := split(m.dst)
 		d, err := w.parent(parent)
 		if err != nil {

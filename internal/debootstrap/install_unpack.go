@@ -1,0 +1,327 @@
+package debootstrap
+
+import (
+	"archive/tar"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/rootctl/rootctl/internal/debootstrap/control"
+	"github.com/rootctl/rootctl/internal/debootstrap/dpkg"
+	"github.com/rootctl/rootctl/internal/debootstrap/unpack"
+	"github.com/rootctl/rootctl/internal/debootstrap/version"
+)
+
+const (
+	// basePasswd ships the ids of Debian's fixed users and groups.
+	basePasswd = "base-passwd"
+	// baseFiles ships the top-level directories and /var/run, through which
+	// others' paths lead.
+	baseFiles = "base-files"
+
+	maxMaster = 1 << 20 // bytes of passwd.master or group.master
+)
+
+// firstStage unpacks the packages everything starts from, as they arrive.
+func (in *installer) firstStage(ctx context.Context, names []string) error {
+	if p := in.pkgs[basePasswd]; p != nil && slices.Contains(names, basePasswd) {
+		if err := in.open(ctx, p); err != nil {
+			return err
+		}
+		if err := in.readMasters(p); err != nil {
+			return fmt.Errorf("package %s: %w", p.Name, err)
+		}
+	}
+	u := &unpacker{in: in}
+	if slices.Contains(names, baseFiles) {
+		p := in.pkgs[baseFiles]
+		if err := in.open(ctx, p); err != nil {
+			return err
+		}
+		if err := u.one(ctx, p); err != nil {
+			return err
+		}
+	}
+	return u.all(ctx, names)
+}
+
+// laterStage unpacks packages into a root whose required ones are configured.
+func (in *installer) laterStage(ctx context.Context, names []string) error {
+	ids := &unpack.IDs{}
+	for _, f := range []struct {
+		name string
+		to   *map[string]int
+	}{{"/etc/passwd", &ids.Users}, {"/etc/group", &ids.Groups}} {
+		b, err := in.t.ReadFile(f.name, maxMaster)
+		if err != nil {
+			return err
+		}
+		if *f.to, err = unpack.ParseIDs(b); err != nil {
+			return fmt.Errorf("%s: %w", f.name, err)
+		}
+	}
+	in.ids = ids
+	u := &unpacker{in: in}
+	var err error
+	if u.diversions, err = in.db.Diversions(); err != nil {
+		return err
+	}
+	if u.overrides, err = in.db.Overrides(ids); err != nil {
+		return err
+	}
+	return u.all(ctx, names)
+}
+
+// readMasters reads the fixed ids out of base-passwd's data.
+func (in *installer) readMasters(p *pkg) error {
+	r, err := p.deb.Data()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	ids := &unpack.IDs{}
+	for tr := tar.NewReader(r); ids.Users == nil || ids.Groups == nil; {
+		h, err := tr.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("read masters: %w", err)
+		}
+		to := &ids.Users
+		switch {
+		case strings.HasSuffix(h.Name, "/passwd.master"):
+		case strings.HasSuffix(h.Name, "/group.master"):
+			to = &ids.Groups
+		default:
+			continue
+		}
+		b, err := io.ReadAll(io.LimitReader(tr, maxMaster))
+		if err != nil {
+			return fmt.Errorf("read %s: %w", h.Name, err)
+		}
+		if *to, err = unpack.ParseIDs(b); err != nil {
+			return fmt.Errorf("read %s: %w", h.Name, err)
+		}
+	}
+	in.ids = ids
+	return nil
+}
+
+// unpacker unpacks the packages of one stage.
+type unpacker struct {
+	in         *installer
+	diversions func(pkg string) map[string]string
+	overrides  map[string]unpack.Meta
+
+	mu      sync.Mutex
+	results []*unpack.Result
+}
+
+// all unpacks those of names that one has not, the biggest of those that have
+// arrived first, and writes the database.
+func (u *unpacker) all(ctx context.Context, names []string) error {
+	in := u.in
+	done := map[string]bool{}
+	for _, r := range u.results {
+		done[r.Package] = true
+	}
+	q := newQueue()
+	g, ctx := errgroup.WithContext(ctx)
+	stop := context.AfterFunc(ctx, q.cancel)
+	defer stop()
+	for _, n := range names {
+		if done[n] {
+			continue
+		}
+		p := in.pkgs[n]
+		q.expect()
+		g.Go(func() error {
+			if err := in.open(ctx, p); err != nil {
+				return err
+			}
+			q.push(p)
+			return nil
+		})
+	}
+	for range in.Workers {
+		g.Go(func() error {
+			for {
+				p := q.pop()
+				if p == nil {
+					return ctx.Err()
+				}
+				if err := u.one(ctx, p); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return u.settle(names)
+}
+
+// one unpacks one package.
+func (u *unpacker) one(ctx context.Context, p *pkg) error {
+	in := u.in
+	r, err := p.deb.Data()
+	if err != nil {
+		return fmt.Errorf("package %s: %w", p.Name, err)
+	}
+	defer r.Close()
+	up := &unpack.Package{
+		Name: p.Name, Conffiles: map[string]bool{}, ConffilesNew: !p.Required,
+		IDs: in.ids, Replaces: in.replaces, Overrides: u.overrides,
+	}
+	for _, c := range p.db.Conffiles {
+		if !c.RemoveOnUpgrade {
+			up.Conffiles[c.Path] = true
+		}
+	}
+	_, sums := p.db.Member("md5sums")
+	up.HashAll = !sums
+	if u.diversions != nil {
+		up.Diversions = u.diversions(p.Name)
+	}
+	res, err := in.t.Unpack(ctx, r, up)
+	if err != nil {
+		return err
+	}
+	p.close()
+	p.db.List, p.db.Sums = res.List, res.Hashes
+	u.mu.Lock()
+	u.results = append(u.results, res)
+	u.mu.Unlock()
+	in.mu.Lock()
+	in.done++
+	done := in.done
+	in.newest = max(in.newest, res.Newest)
+	in.nodes = append(in.nodes, res.Nodes...)
+	in.mu.Unlock()
+	in.event(StageUnpack, p.Name, done, int64(len(in.pkgs)))
+	return nil
+}
+
+// settle ends a stage's unpacking.
+func (u *unpacker) settle(names []string) error {
+	in := u.in
+	round := unpack.Round{
+		Results: u.results, Required: map[string]bool{},
+		LastWins: in.lock.Rules.LastRequiredDirMode, First: baseFiles,
+	}
+	for _, n := range names {
+		round.Required[n] = in.pkgs[n].Required
+	}
+	lost, err := in.t.Settle()
+	if err != nil {
+		return err
+	}
+	if err := in.t.ApplyDirs(round); err != nil {
+		return err
+	}
+	return in.db.Add(in.packages(names), lost)
+}
+
+// replaces says whether package a declares that it replaces files of b.
+func (in *installer) replaces(a, b string) bool {
+	pa, pb := in.pkgs[a], in.pkgs[b]
+	if pa == nil || pb == nil {
+		return false
+	}
+	// The stanza, not the .deb: that one may not have arrived yet.
+	rel, err := control.ParseRelations(control.Field(pa.Stanza, "Replaces"))
+	if err != nil {
+		return false
+	}
+	for _, r := range rel {
+		for _, alt := range r {
+			if alt.Name != b {
+				continue
+			}
+			if alt.Op == "" {
+				return true
+			}
+			if ok, err := version.Satisfies(pb.Version, alt.Op, alt.Version); err == nil && ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// queue holds packages that have arrived until a worker is free.
+type queue struct {
+	mu       sync.Mutex
+	wake     *sync.Cond
+	ready    []*pkg
+	expected int
+	stopped  bool
+}
+
+func newQueue() *queue {
+	q := &queue{}
+	q.wake = sync.NewCond(&q.mu)
+	return q
+}
+
+// expect announces one push.
+func (q *queue) expect() {
+	q.mu.Lock()
+	q.expected++
+	q.mu.Unlock()
+}
+
+func (q *queue) push(p *pkg) {
+	q.mu.Lock()
+	q.ready = append(q.ready, p)
+	q.mu.Unlock()
+	q.wake.Signal()
+}
+
+func (q *queue) cancel() {
+	q.mu.Lock()
+	q.stopped = true
+	q.mu.Unlock()
+	q.wake.Broadcast()
+}
+
+// pop waits for a package and returns the biggest that is there, or nil when
+// none will come any more.
+func (q *queue) pop() *pkg {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.ready) == 0 && q.expected > 0 && !q.stopped {
+		q.wake.Wait()
+	}
+	if q.stopped || len(q.ready) == 0 {
+		return nil
+	}
+	best := 0
+	for i, p := range q.ready {
+		if p.Size > q.ready[best].Size {
+			best = i
+		}
+	}
+	p := q.ready[best]
+	q.ready = slices.Delete(q.ready, best, best+1)
+	if q.expected--; q.expected == 0 {
+		q.wake.Broadcast()
+	}
+	return p
+}
+
+// packages are what the database is to know of names.
+func (in *installer) packages(names []string) []*dpkg.Package {
+	all := make([]*dpkg.Package, len(names))
+	for i, n := range names {
+		all[i] = in.pkgs[n].db
+	}
+	return all
+}
