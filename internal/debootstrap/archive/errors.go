@@ -1,0 +1,175 @@
+package archive
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/rootctl/rootctl/internal/debootstrap/fetch"
+	"github.com/rootctl/rootctl/internal/debootstrap/pgp"
+)
+
+// What callers branch on.
+var (
+	ErrNotFound   = errors.New("not in the archive")
+	ErrOffline    = errors.New("no mirror answers")
+	ErrNotTrusted = errors.New("archive not trusted") // *Expired, *Early, *Older, *WrongSuite
+)
+
+// Stale is a mirror that does not have what its Release promises: it is being updated, or broken.
+type Stale struct {
+	Pocket, Mirror, Path string
+	Err                  error
+}
+
+func (e *Stale) Error() string {
+	return fmt.Sprintf("%s of %s does not match its Release: %v", e.Path, e.Mirror, e.Err)
+}
+
+func (e *Stale) Unwrap() error { return e.Err }
+
+// Hint is the next step to take.
+func (e *Stale) Hint() string {
+	return "the mirror may be in mid-update: try later, or another --mirror"
+}
+
+// Expired is a Release past its Valid-Until.
+type Expired struct {
+	Suite string
+	Until time.Time
+}
+
+func (e *Expired) Error() string {
+	return fmt.Sprintf("Release of %s was valid until %s", e.Suite, day(e.Until))
+}
+
+// Is makes it ErrNotTrusted.
+func (e *Expired) Is(target error) bool { return target == ErrNotTrusted }
+
+// Hint is the next step to take.
+func (e *Expired) Hint() string {
+	return "the mirror may be out of date: try another --mirror, or --allow-expired to accept it"
+}
+
+// Early is a Release dated in the future: this machine's clock is wrong, or the archive's was.
+type Early struct {
+	Suite     string
+	Date, Now time.Time
+}
+
+func (e *Early) Error() string {
+	return fmt.Sprintf("Release of %s is dated %s, but here it is %s", e.Suite, day(e.Date), day(e.Now))
+}
+
+// Is makes it ErrNotTrusted.
+func (e *Early) Is(target error) bool { return target == ErrNotTrusted }
+
+// Hint is the next step to take.
+func (e *Early) Hint() string { return "set this machine's clock, or --allow-expired to accept it" }
+
+// Older is a Release older than the one seen before from the same source.
+type Older struct {
+	Suite      string
+	Date, Seen time.Time
+}
+
+func (e *Older) Error() string {
+	return fmt.Sprintf("Release of %s is of %s, older than the one of %s seen before", e.Suite, day(e.Date), day(e.Seen))
+}
+
+// Is makes it ErrNotTrusted.
+func (e *Older) Is(target error) bool { return target == ErrNotTrusted }
+
+// Hint is the next step to take.
+func (e *Older) Hint() string {
+	return "the mirror may be out of date or turned back: try another --mirror, or --allow-older to accept it"
+}
+
+// WrongSuite is a Release of another suite than the one asked for.
+type WrongSuite struct{ Want, Suite, Codename string }
+
+func (e *WrongSuite) Error() string {
+	return fmt.Sprintf("Release is of suite %q, codename %q, not of %s", e.Suite, e.Codename, e.Want)
+}
+
+// Is makes it ErrNotTrusted.
+func (e *WrongSuite) Is(target error) bool { return target == ErrNotTrusted }
+
+// Hint is the next step to take.
+func (e *WrongSuite) Hint() string { return "this mirror serves something else: try another --mirror" }
+
+// Offline is ErrOffline for one suite.
+type Offline struct {
+	Suite   string
+	Date    time.Time // of the last verified Release, zero if there is none
+	Checked time.Time // when that was last read from a mirror
+	Err     error
+}
+
+func (e *Offline) Error() string { return e.Err.Error() }
+
+func (e *Offline) Unwrap() []error { return []error{ErrOffline, e.Err} }
+
+// Hint is the next step to take.
+func (e *Offline) Hint() string { return "check the network and http_proxy, or name a --mirror" }
+
+// NoMirror says what was wrong with each mirror of a suite.
+type NoMirror struct {
+	Suite string
+	Tried []Attempt
+}
+
+// Attempt is one mirror that is not used.
+type Attempt struct {
+	Mirror string // without user and password
+	Err    error
+}
+
+func (e *NoMirror) Error() string {
+	if len(e.Tried) == 0 {
+		return fmt.Sprintf("no mirror is left for %s", e.Suite)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "no usable mirror of %s", e.Suite)
+	sep := ": "
+	for _, t := range e.Tried {
+		b.WriteString(sep)
+		sep = "; "
+		text := t.Err.Error()
+		if !strings.Contains(text, t.Mirror) {
+			b.WriteString(t.Mirror + ": ")
+		}
+		b.WriteString(text)
+	}
+	return b.String()
+}
+
+// Unwrap gives the gravest error: that a mirror could not be trusted weighs more than that another
+// did not answer.
+func (e *NoMirror) Unwrap() error {
+	var worst error
+	for _, t := range e.Tried {
+		if worst == nil || gravity(t.Err) > gravity(worst) {
+			worst = t.Err
+		}
+	}
+	return worst
+}
+
+func gravity(err error) int {
+	var u *pgp.Untrusted
+	switch {
+	case errors.As(err, &u):
+		return 4
+	case errors.Is(err, ErrNotTrusted):
+		return 3
+	case fetch.Offline(err):
+		return 1
+	case errors.Is(err, ErrNotFound):
+		return 0
+	}
+	return 2
+}
+
+func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }

@@ -1,0 +1,125 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/debootstrap/fetch"
+)
+
+// maxPoolFile bounds what an index may ask us to download.
+const maxPoolFile = 8 << 30
+
+// Fetch brings a pool file of the named pocket into the store, unless it is there. It may be called
+// from many goroutines. A *Stale error means that the mirror does not have the file as the index says.
+func (a *Archive) Fetch(ctx context.Context, pocket string, f File) error {
+	p := a.Pocket(pocket)
+	if p == nil {
+		return fmt.Errorf("fetch %s: no pocket %q: %w", f.Path, pocket, ErrNotFound)
+	}
+	if err := checkPath(f.Path); err != nil {
+		return err
+	}
+	if f.Size <= 0 || f.Size > maxPoolFile || !f.SHA256.Valid() {
+		return fmt.Errorf("fetch %s: the index gives no size or sha256 for it", f.Path)
+	}
+	return a.ensure(ctx, p, []string{f.Path}, f)
+}
+
+// ensure brings a file into the store from the first of its paths that exists.
+func (a *Archive) ensure(ctx context.Context, p *Pocket, paths []string, f File) error {
+	var mirror string
+	err := a.o.Store.Ensure(ctx, f.SHA256, f.Size, func(ctx context.Context, part *cache.Part) (err error) {
+		mirror, err = a.fill(ctx, p, paths, f, part)
+		return err
+	})
+	var wrong *cache.MismatchError
+	if errors.As(err, &wrong) {
+		return p.mismatch(mirror, f.Path, err)
+	}
+	return err
+}
+
+// fill gets the file from the mirror in use; if that fails on the way, from the next: the digest says
+// whether it is the same file there. mirror is the last one asked.
+func (a *Archive) fill(ctx context.Context, p *Pocket, paths []string, f File, part *cache.Part) (mirror string, err error) {
+	first := p.current()
+	for i := first; i < len(p.mirrors); i++ {
+		if p.isDown(i) {
+			continue
+		}
+		mirror = fetch.RedactURL(p.mirrors[i])
+		got := a.fillFrom(ctx, p, i, paths, f, part)
+		if got == nil || ctx.Err() != nil {
+			return mirror, got
+		}
+		if !fetch.Offline(got) && !errors.Is(got, fetch.ErrDenied) {
+			if wrong := errors.Is(got, fetch.ErrNotFound) || errors.Is(got, fetch.ErrSize); !wrong || i != first {
+				return mirror, cmpErr(err, got)
+			}
+			return mirror, p.mismatch(mirror, f.Path, got)
+		}
+		err = cmpErr(err, got)
+		if p.setDown(i) {
+			a.o.Log.Warn("mirror fails, going on without it", "mirror", mirror, "error", got)
+		}
+	}
+	if err == nil {
+		err = fmt.Errorf("get %s: every mirror of %s has failed before", f.Path, p.Suite)
+	}
+	return mirror, fmt.Errorf("%w: %w", ErrOffline, err)
+}
+
+func cmpErr(first, second error) error {
+	if first != nil {
+		return first
+	}
+	return second
+}
+
+func (a *Archive) fillFrom(ctx context.Context, p *Pocket, i int, paths []string, f File, part *cache.Part) (err error) {
+	for _, path := range paths {
+		err = a.o.Client.Write(ctx, a.request(p, i, path), f.Size, part)
+		if !errors.Is(err, fetch.ErrNotFound) {
+			return err
+		}
+	}
+	return err
+}
+
+func (p *Pocket) mismatch(mirror, path string, err error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stale = true
+	return &Stale{Pocket: p.Name, Mirror: mirror, Path: path, Err: err}
+}
+
+func (p *Pocket) current() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.at
+}
+
+func (p *Pocket) isDown(i int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.down[i]
+}
+
+// setDown says whether this is news.
+func (p *Pocket) setDown(i int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	was := p.down[i]
+	p.down[i] = true
+	return !was
+}
+
+// byHash is the path of an index under its digest.
+func byHash(path string, d cache.Digest) string {
+	dir := path[:strings.LastIndexByte(path, '/')+1]
+	return dir + "by-hash/SHA256/" + string(d)
+}

@@ -1,0 +1,92 @@
+package archive
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/rootctl/rootctl/internal/debootstrap/pgp"
+)
+
+// clockSkew is how far ahead of ours the archive's clock may be.
+const clockSkew = 10 * time.Minute
+
+// message is a Release as it comes from a mirror: InRelease, or Release and Release.gpg.
+type message struct {
+	Inline    []byte
+	Text, Sig []byte
+}
+
+// verify gives the Release that a trusted key has signed.
+func (a *Archive) verify(m message) (*Release, error) {
+	text := m.Text
+	var sigs []pgp.Signature
+	var err error
+	o := pgp.Options{Now: a.o.Now(), AllowExpiredKeys: a.o.Suite.Archived}
+	switch {
+	case a.o.NoVerify && m.Inline != nil:
+		text = withoutSignature(m.Inline)
+	case a.o.NoVerify:
+	case m.Inline != nil:
+		text, sigs, err = a.o.Keyring.Cleartext(m.Inline, o)
+	default:
+		sigs, err = a.o.Keyring.Detached(m.Text, m.Sig, o)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("verify Release: %w", err)
+	}
+	r, err := parseRelease(text)
+	if err != nil {
+		return nil, err
+	}
+	r.Signatures, r.Unverified = sigs, a.o.NoVerify
+	if len(sigs) > 0 && allExpired(sigs) {
+		r.Exceptions = append(r.Exceptions, fmt.Sprintf("signed by %s, a key that has expired since", sigs[0].Signer))
+	}
+	return r, nil
+}
+
+func allExpired(sigs []pgp.Signature) bool {
+	for _, s := range sigs {
+		if !s.KeyExpired {
+			return false
+		}
+	}
+	return true
+}
+
+// judge refuses a Release that is not of the suite, not of our time, or older than the one seen; what
+// the options excuse becomes an exception.
+func (a *Archive) judge(suite string, r *Release, seen time.Time) error {
+	if !isSuite(r, suite) {
+		return &WrongSuite{Want: suite, Suite: r.Suite, Codename: r.Codename}
+	}
+	now := a.o.Now()
+	excuse := func(allowed bool, err error) error {
+		if allowed {
+			r.Exceptions = append(r.Exceptions, err.Error())
+			return nil
+		}
+		return err
+	}
+	if r.Date.After(now.Add(clockSkew)) {
+		if err := excuse(a.o.AllowExpired, &Early{Suite: suite, Date: r.Date, Now: now}); err != nil {
+			return err
+		}
+	}
+	if !r.ValidUntil.IsZero() && now.After(r.ValidUntil) {
+		if err := excuse(a.o.AllowExpired || a.o.Suite.Archived, &Expired{Suite: suite, Until: r.ValidUntil}); err != nil {
+			return err
+		}
+	}
+	if r.Date.Before(seen) {
+		return excuse(a.o.AllowOlder, &Older{Suite: suite, Date: r.Date, Seen: seen})
+	}
+	return nil
+}
+
+// isSuite says whether r is of the suite asked for. Ubuntu's pockets all have the codename of their
+// suite, so a mirror could serve one for another.
+func isSuite(r *Release, suite string) bool {
+	return r.Suite == suite || r.Codename == suite && !strings.HasPrefix(r.Suite, suite+"-")
+}
