@@ -27,7 +27,7 @@ type Job struct {
 	Include  []string // further packages
 	Exclude  []string
 	Log      io.Writer
-	MemoryKB *int64 // when not nil: set to the peak memory of the program started itself
+	MemoryKB *int64 // when not nil: set to the peak memory of the program's largest process
 }
 
 // WriteKeyring writes the suite's keys to one file, which gpgv and apt read.

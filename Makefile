@@ -1,0 +1,98 @@
+# make            builds ./rootctl
+# make test       installs what the tests need (where it may), then runs all of them
+# make compare    SUITE=bionic VARIANT=minbase: our root beside debootstrap's and mmdebstrap's
+# make bench      writes the table in docs/performance.md
+# make lint race fuzz e2e dist mirror clean
+
+SHELL   := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+GO      ?= go
+SUITE   ?= bionic
+VARIANT ?= minbase
+MIRROR  ?= .cache/mirror
+FUZZTIME ?= 20s
+N       ?= 5
+ARCHES  := amd64 arm64
+TOOL    := $(GO) tool -modfile=tools.mod
+
+.PHONY: all build test tools-for-tests race fuzz lint vet-arches e2e compare bench mirror dist clean
+
+all: build
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -o rootctl ./cmd/rootctl
+
+# What tests and the reference tools run. Nothing is installed when all of it is there.
+TEST_PROGRAMS := gpgv xz zstd bzip2 dpkg-deb newuidmap setpriv unshare
+TEST_PACKAGES := gpgv xz-utils zstd bzip2 dpkg uidmap util-linux
+REFERENCE_PROGRAMS := debootstrap mmdebstrap bwrap
+REFERENCE_PACKAGES := debootstrap mmdebstrap bubblewrap
+
+# need PROGRAMS PACKAGES: as root or through sudo on Debian and Ubuntu, else it says what to do.
+define need
+	missing=""; for p in $(1); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	[ -z "$$missing" ] && exit 0; \
+	sudo=""; [ "$$(id -u)" = 0 ] || sudo="sudo -n"; \
+	if command -v apt-get >/dev/null && $$sudo true 2>/dev/null; then \
+		echo "installing for$$missing: $(2)"; \
+		$$sudo apt-get -qq update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get -qq install -y --no-install-recommends $(2) >/dev/null; \
+	else \
+		echo "missing:$$missing; install them, on Debian and Ubuntu with: apt-get install $(2)" >&2; exit 1; \
+	fi
+endef
+
+tools-for-tests:
+	@$(call need,$(TEST_PROGRAMS),$(TEST_PACKAGES))
+
+# STRICT=--strict makes a skip a failure. The tests on the real archives are among these: they run
+# where an archive can be reached, and say so loudly where not.
+test: tools-for-tests build
+	ROOTCTL_E2E=1 $(GO) test -json -timeout 15m ./... | $(GO) run ./internal/reference/testsum $(STRICT)
+
+race: tools-for-tests
+	$(GO) test -race -timeout 30m ./...
+
+# Every fuzz target for FUZZTIME.
+fuzz: tools-for-tests
+	@for pkg in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+lint:
+	@unformatted=$$(gofmt -l cmd internal suites); [ -z "$$unformatted" ] || { echo "not gofmt'ed: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	@[ -s .depguard.yml ] # without it depguard judges by rules of its own
+	$(TOOL) depguard ./...
+	$(TOOL) staticcheck ./...
+	.ci/lint-proof "$$($(TOOL) -n depguard)"
+
+vet-arches:
+	@for a in $(ARCHES); do echo "GOARCH=$$a"; GOARCH=$$a CGO_ENABLED=0 $(GO) build ./...; GOARCH=$$a CGO_ENABLED=0 $(GO) vet ./...; done
+
+e2e: tools-for-tests build
+	ROOTCTL_E2E=1 $(GO) test -json -timeout 60m -run 'E2E|Real' ./... | $(GO) run ./internal/reference/testsum --strict
+
+compare: build
+	@$(call need,$(REFERENCE_PROGRAMS),$(REFERENCE_PACKAGES))
+	$(GO) run ./internal/reference/compare --suite $(SUITE) --variant $(VARIANT) --mirror $(MIRROR) $(COMPARE)
+
+bench: build
+	@$(call need,$(REFERENCE_PROGRAMS),$(REFERENCE_PACKAGES))
+	$(GO) run ./internal/reference/bench --n $(N) --mirror $(MIRROR) $(BENCH)
+
+mirror:
+	$(GO) run ./internal/reference/mirror --dir $(MIRROR)
+
+# Static programs and their checksums; equal sources and Go make equal bytes.
+dist:
+	rm -rf dist && mkdir dist
+	@for a in $(ARCHES); do \
+		echo "dist/rootctl-linux-$$a"; \
+		GOOS=linux GOARCH=$$a CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o dist/rootctl-linux-$$a ./cmd/rootctl; \
+	done
+	cd dist && sha256sum rootctl-linux-* > SHA256SUMS && cat SHA256SUMS
+
+clean:
+	rm -rf rootctl dist

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rootctl/rootctl/internal/reference"
+)
+
+// contender is one way to do what is measured.
+type contender struct {
+	name    string
+	do      func(context.Context) error
+	cleanUp func() error // not measured; may be nil
+	memory  *int64       // kilobytes, set by do; may be nil
+}
+
+// measure lets the contenders take turns, after a first round that only warms, and adds a row.
+func (b *bench) measure(ctx context.Context, what string, rounds int, all ...contender) error {
+	r := row{what: what}
+	for _, c := range all {
+		r.results = append(r.results, result{name: c.name})
+	}
+	for round := -1; round < rounds; round++ {
+		for k := range all {
+			i := (k + round + 1) % len(all) // who comes first changes
+			c := all[i]
+			unix.Sync() // what the one before left to be written is not paid by this one
+			start := time.Now()
+			err := c.do(ctx)
+			took := time.Since(start)
+			if c.cleanUp != nil {
+				if cerr := c.cleanUp(); err == nil {
+					err = cerr
+				}
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %s: %w", what, c.name, err)
+			}
+			if round < 0 {
+				continue
+			}
+			r.results[i].times = append(r.results[i].times, took)
+			if c.memory != nil {
+				r.results[i].memoryKB = max(r.results[i].memoryKB, *c.memory)
+			}
+		}
+		if rounds <= 20 {
+			fmt.Fprintf(os.Stderr, "%s: round %d of %d\n", what, round+1, rounds)
+		}
+	}
+	b.rows = append(b.rows, r)
+	return nil
+}
+
+// cold builds with an empty cache, everything in the local mirror.
+func (b *bench) cold(ctx context.Context, suite string) error {
+	var memory int64
+	job, err := b.job(suite)
+	if err != nil {
+		return err
+	}
+	ours := *job
+	ours.MemoryKB = &memory
+	dir := filepath.Join(b.work, "root")
+	rc := reference.Rootctl{Program: b.rc.Program, Cache: filepath.Join(b.work, "cold")}
+	remove := func() error { return os.RemoveAll(dir) }
+	return b.measure(ctx, "cold build of "+suite+" minbase", b.n,
+		contender{"rootctl", func(ctx context.Context) error {
+			rep, err := rc.Build(ctx, &ours)
+			if err == nil && rep.Cached {
+				err = fmt.Errorf("the cache was not empty")
+			}
+			return err
+		}, func() error { return os.RemoveAll(rc.Cache) }, &memory},
+		contender{"debootstrap", func(ctx context.Context) error { return job.Debootstrap(ctx, dir) }, remove, nil},
+		contender{"mmdebstrap", func(ctx context.Context) error { return job.Mmdebstrap(ctx, dir) }, remove, nil},
+	)
+}
+
+// cached measures what a cached root costs: finding it, and running a command in it.
+func (b *bench) cached(ctx context.Context, hit, run bool) error {
+	job, err := b.job("bionic")
+	if err != nil {
+		return err
+	}
+	rep, err := b.rc.Build(ctx, job)
+	if err != nil {
+		return err
+	}
+	if hit {
+		empty, err := emptyProgram(ctx, b.work)
+		if err != nil {
+			return err
+		}
+		err = b.measure(ctx, "offline hit of bionic", 10*b.n,
+			contender{name: "rootctl", do: b.command(b.rc.Program, "build", "--quiet", "--offline", "bionic")},
+			contender{name: "empty Go program", do: b.command(empty)})
+		if err != nil {
+			return err
+		}
+	}
+	if !run {
+		return nil
+	}
+	return b.measure(ctx, "run bionic true", 10*b.n,
+		contender{name: "rootctl", do: b.command(b.rc.Program, "run", "--no-build", "bionic", "true")},
+		contender{name: "bwrap --unshare-all", do: b.command("bwrap", "--unshare-all", "--bind", b.rc.Dir(rep.Digest), "/", "true")})
+}
+
+func (b *bench) command(argv ...string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+		cmd.Env = append(os.Environ(), "ROOTCTL_CACHE="+b.rc.Cache)
+		if b.verbose {
+			cmd.Stderr = os.Stderr
+		}
+		return cmd.Run()
+	}
+}
+
+// emptyProgram builds the program that does nothing: the floor for one written in Go.
+func emptyProgram(ctx context.Context, work string) (string, error) {
+	dir := filepath.Join(work, "empty")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	source, program := filepath.Join(dir, "main.go"), filepath.Join(dir, "empty")
+	if err := os.WriteFile(source, []byte("package main\n\nfunc main() {}\n"), 0o644); err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", program, source)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build an empty program: %w\n%s", err, out)
+	}
+	return program, nil
+}
