@@ -35,8 +35,7 @@ func HostArch(t testing.TB) string {
 // the host is neither Debian nor a derivative.
 func Host(t testing.TB) []Package {
 	t.Helper()
-	h := &host{t: t, arch: HostArch(t), have: map[string]bool{}}
-	libc := h.libc()
+	h := &host{t: t, arch: HostArch(t)}
 	packages := []Package{
 		h.baseFiles(), h.basePasswd(),
 		h.programs("bash", nil, "/bin/bash"),
@@ -45,12 +44,10 @@ func Host(t testing.TB) []Package {
 		h.programs("diffutils", []string{"Essential"}, "/usr/bin/diff", "/usr/bin/cmp"),
 		h.dpkg(),
 		h.programs("grep", []string{"Essential"}, "/bin/grep"),
-		h.libcBin(),
 		h.programs("sed", []string{"Essential"}, "/bin/sed"),
 		h.programs("tar", []string{"Essential"}, "/bin/tar"),
 	}
-	libc.Files = append(libc.Files, h.libraries()...)
-	packages = append(packages, libc)
+	packages = append(packages, h.libcBin(), h.libc())
 	for i := range packages {
 		packages[i].Fields["Priority"] = "required"
 		packages[i].Fields["Section"] = "base"
@@ -74,8 +71,8 @@ var coreutils = []string{
 type host struct {
 	t     testing.TB
 	arch  string
-	files []string        // ELF programs so far, whose libraries are wanted
-	have  map[string]bool // paths of libraries already packed
+	files []string // ELF programs so far, whose libraries are wanted
+	paths []string // of those libraries, once resolve has run
 }
 
 func placeholder(name, priority, arch, depends string) Package {
@@ -257,7 +254,7 @@ func (h *host) libcBin() Package {
 
 func (h *host) libc() Package {
 	return Package{
-		Name: "libc6", Version: "2.0", Arch: h.arch, Compression: "zst",
+		Name: "libc6", Version: "2.0", Arch: h.arch, Compression: "gz", Files: h.libraries(),
 		Fields: map[string]string{"Multi-Arch": "same"},
 		Scripts: map[string]string{
 			"triggers": "activate-noawait ldconfig\n",
@@ -266,7 +263,7 @@ func (h *host) libc() Package {
 	}
 }
 
-var lddLine = regexp.MustCompile(`(?:(\S+) => )?(/\S+) \(0x`)
+var lddLine = regexp.MustCompile(`(?:\S+ => )?(/\S+) \(0x`)
 
 // libraries returns what the packed programs need: each library under the name by which the loader
 // asks for it, in the folder where the host has it with a leading /usr taken off.
@@ -283,32 +280,27 @@ func (h *host) libraries() []File {
 	return slices.CompactFunc(files, func(a, b File) bool { return a.Name == b.Name })
 }
 
-// resolve lists the paths of libraries as ldd names them, the loader's among them.
+// resolve lists the paths of libraries as ldd names them, the loader's among them. All programs must
+// have been packed.
 func (h *host) resolve() []string {
-	seen := map[string]bool{}
+	if h.paths != nil {
+		return h.paths
+	}
 	slices.Sort(h.files)
-	for _, f := range slices.Compact(h.files) {
-		cmd := exec.Command("ldd", f)
-		cmd.Env = append(os.Environ(), "LC_ALL=C")
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			if bytes.Contains(out, []byte("not a dynamic executable")) {
-				continue // ldconfig, and sometimes more
-			}
-			h.t.Fatalf("testarchive: ldd %s: %v\n%s", f, err, out)
-		}
-		for s := bufio.NewScanner(bytes.NewReader(out)); s.Scan(); {
-			if m := lddLine.FindStringSubmatch(s.Text()); m != nil {
-				seen[m[2]] = true
-			}
+	cmd := exec.Command("ldd", slices.Compact(h.files)...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	out, err := cmd.CombinedOutput() // fails when one program is static, as ldconfig is
+	for s := bufio.NewScanner(bytes.NewReader(out)); s.Scan(); {
+		if m := lddLine.FindStringSubmatch(s.Text()); m != nil {
+			h.paths = append(h.paths, m[1])
 		}
 	}
-	var paths []string
-	for p := range seen {
-		paths = append(paths, p)
+	if len(h.paths) == 0 {
+		h.t.Fatalf("testarchive: ldd: %v\n%s", err, out)
 	}
-	slices.Sort(paths)
-	return paths
+	slices.Sort(h.paths)
+	h.paths = slices.Compact(h.paths)
+	return h.paths
 }
 
 func (h *host) libraryDirs() []string {

@@ -61,6 +61,9 @@ func TestDebIsReadByDpkgDeb(t *testing.T) {
 					p.ControlCompression = c
 				}
 				deb := write(t, p.Deb())
+				if out, _ := exec.Command("dpkg-deb", "-c", deb).CombinedOutput(); c == "zst" && strings.Contains(string(out), "unknown compression") {
+					t.Skip("needs a dpkg-deb that reads zst")
+				}
 				list := run(t, "dpkg-deb", "-c", deb)
 				for _, want := range []string{"./usr/bin/hello\n", "./usr/bin/hallo -> hello\n", "./usr/bin/again link to ./usr/bin/hello\n", "./etc/odd\n"} {
 					if !strings.Contains(list, want) {
