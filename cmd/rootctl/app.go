@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/suites"
+)
+
+// app is what all verbs share: the streams, the environment as read once, and the global flags.
+type app struct {
+	stdin          *os.File
+	stdout, stderr *os.File
+	getenv         func(string) string
+	now            func() time.Time
+
+	cacheDir string
+	quiet    bool
+	verbose  bool
+
+	exit      int  // exit code of a verb that succeeded, e.g. that of the command run
+	verbIsRun bool // failures are 125
+}
+
+func newApp(context.Context) *app {
+	return &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, now: time.Now}
+}
+
+// flagError is a command line that cobra could not read.
+type flagError struct{ error }
+
+func (e *flagError) Unwrap() error { return e.error }
+
+func newRootCommand(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:           "rootctl",
+		Short:         "Debian and Ubuntu root filesystems: built, cached, and run in fresh, isolated copies",
+		Long:          "rootctl makes Debian and Ubuntu root filesystems, keeps them in a content-addressed cache\nand runs commands in fresh, isolated copies of them.",
+		Example:       "  rootctl run bionic bash              # builds what is missing, then a shell in a fresh copy\n  rootctl run --here bionic -- make check\n  rootctl build bookworm --variant buildd\n  rootctl ls",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       version(),
+	}
+	c.CompletionOptions.HiddenDefaultCmd = true
+	f := c.PersistentFlags()
+	f.StringVar(&a.cacheDir, "cache", "", "cache `folder` (default $ROOTCTL_CACHE, else /var/cache/rootctl for root, else the user's cache folder)")
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "print results and errors only")
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "log what is done to stderr")
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return withHint(&flagError{err}, "see rootctl help %s", c.Name())
+	})
+	c.AddCommand(newBuildCommand(a), newRunCommand(a), newLsCommand(a), newShowCommand(a),
+		newTagCommand(a), newUntagCommand(a), newSuitesCommand(a))
+	return c
+}
+
+// args wraps a cobra argument check so that its failures are usage errors with a hint.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, given []string) error {
+		if err := check(c, given); err != nil {
+			return withHint(&flagError{err}, "usage: %s", c.UseLine())
+		}
+		return nil
+	}
+}
+
+// cachePath is --cache, else $ROOTCTL_CACHE, else the default of CACHE's table: root's is the
+// machine's, a user's is their own.
+func (a *app) cachePath() (string, error) {
+	for _, dir := range []string{a.cacheDir, a.getenv("ROOTCTL_CACHE")} {
+		if dir != "" {
+			return filepath.Abs(dir)
+		}
+	}
+	if os.Geteuid() == 0 {
+		return "/var/cache/rootctl", nil
+	}
+	if dir := a.getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "rootctl"), nil
+	}
+	if home := a.getenv("HOME"); home != "" {
+		return filepath.Join(home, ".cache", "rootctl"), nil
+	}
+	return "", withHint(fmt.Errorf("find the cache folder: neither XDG_CACHE_HOME nor HOME is set"), "name one with --cache DIR or ROOTCTL_CACHE")
+}
+
+func (a *app) openStore() (*cache.Store, error) {
+	dir, err := a.cachePath()
+	if err != nil {
+		return nil, err
+	}
+	s, err := cache.Open(dir, cache.Options{Log: a.log(), Now: a.now})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (a *app) log() *slog.Logger {
+	if !a.verbose {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// say prints a line for people, on stderr: stdout is for results.
+func (a *app) say(format string, args ...any) {
+	if !a.quiet {
+		fmt.Fprintf(a.stderr, format+"\n", args...)
+	}
+}
+
+// warn prints even under --quiet.
+func (a *app) warn(format string, args ...any) {
+	fmt.Fprintf(a.stderr, "warning: "+format+"\n", args...)
+}
+
+// suites are the embedded definitions and those of the user's configuration folders.
+func (a *app) suites() (*suites.Set, error) { return suites.Load() }
+
+// hostArch is Debian's name of the architecture rootctl runs on.
+func hostArch() string {
+	switch runtime.GOARCH {
+	case "386":
+		return "i386"
+	case "arm":
+		return "armhf"
+	case "ppc64le":
+		return "ppc64el"
+	}
+	return runtime.GOARCH
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/rootctl/rootctl/internal/debootstrap"
+	"github.com/rootctl/rootctl/suites"
+)
+
+// config is the user's file config.toml:
+//
+//	[mirrors]                      # tried in this order, before the host's own and the suite's
+//	bionic = ["http://..."]        # by suite,
+//	debian = ["http://..."]        # or by family
+type config struct {
+	Mirrors map[string][]string `toml:"mirrors"`
+}
+
+// configFiles are read in this order; a later file's entry replaces an earlier one's.
+func (a *app) configFiles() []string {
+	files := []string{"/etc/rootctl/config.toml"}
+	if dir := a.getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
+		return append(files, filepath.Join(dir, "rootctl", "config.toml"))
+	}
+	if home := a.getenv("HOME"); home != "" {
+		return append(files, filepath.Join(home, ".config", "rootctl", "config.toml"))
+	}
+	return files
+}
+
+func (a *app) config() (config, error) {
+	all := config{Mirrors: map[string][]string{}}
+	for _, name := range a.configFiles() {
+		data, err := os.ReadFile(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return all, fmt.Errorf("read configuration: %w", err)
+		}
+		var c config
+		d := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
+		if err := d.Decode(&c); err != nil {
+			var strict *toml.StrictMissingError
+			var at *toml.DecodeError
+			switch {
+			case errors.As(err, &strict):
+				err = errors.New(strict.String())
+			case errors.As(err, &at):
+				row, col := at.Position()
+				err = fmt.Errorf("line %d column %d: %w", row, col, err)
+			}
+			return all, withHint(fmt.Errorf("read configuration %s: %w", name, err), "docs/configuration.md lists what may stand there")
+		}
+		for key, list := range c.Mirrors {
+			all.Mirrors[key] = list
+		}
+	}
+	return all, nil
+}
+
+func (a *app) configuredMirrors(s suites.Suite) ([]debootstrap.Mirror, error) {
+	c, err := a.config()
+	if err != nil {
+		return nil, err
+	}
+	var out []debootstrap.Mirror
+	for _, key := range []string{s.Codename, s.Family} {
+		for _, u := range c.Mirrors[key] {
+			out = append(out, debootstrap.Mirror{URL: u, From: "configuration"})
+		}
+	}
+	for _, p := range s.Pockets {
+		for _, u := range c.Mirrors[p.Suite] {
+			out = append(out, debootstrap.Mirror{URL: u, Pocket: p.Name, From: "configuration"})
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/debootstrap"
+	"github.com/rootctl/rootctl/internal/runner"
+)
+
+// executor runs a build's maintainer scripts in containers of the runner.
+type executor struct{ log *slog.Logger }
+
+// buildCaps are the default capabilities less the making of device nodes, which no maintainer script
+// of a build needs and which would open the host's disks to it.
+var buildCaps = []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "SETFCAP", "SYS_CHROOT", "AUDIT_WRITE"}
+
+func (e *executor) Exec(ctx context.Context, c debootstrap.Command) (int, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return 0, err
+	}
+	copied := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(c.Output, r)
+		copied <- err
+	}()
+	spec := runner.Spec{Dir: c.Dir, Argv: c.Argv, Env: c.Env, Workdir: "/", Hostname: "localhost", Net: "none", UserNS: "host",
+		NoFsync: true, Umask: 0o022, Caps: buildCaps, NoNewPrivs: true}
+	if c.Devfsd {
+		spec.DevNodes = []string{".devfsd"}
+	}
+	status, err := runner.Run(ctx, spec, runner.Options{Stdout: w, Stderr: w, Log: e.log})
+	w.Close()
+	cerr := <-copied
+	r.Close()
+	if err != nil {
+		return 0, err
+	}
+	if cerr != nil {
+		return 0, fmt.Errorf("read the output of %s: %w", c.Argv[0], cerr)
+	}
+	return status.Code, nil
+}
+
+// idsDir is where running containers claim their id ranges.
+const idsDir = "/run/rootctl/ids"
+
+// runIn runs spec in a fresh copy of the leased root; the copy is gone when it returns.
+func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease, spec runner.Spec) (runner.Status, error) {
+	temp, err := store.Temp()
+	if err != nil {
+		return runner.Status{}, err
+	}
+	defer temp.Remove()
+	if spec.Net == "host" {
+		// The host's network needs the host's look-ups. A file that is not there leaves the root's own.
+		spec.ResolvConf, _ = os.ReadFile("/etc/resolv.conf")
+		spec.Hosts, _ = os.ReadFile("/etc/hosts")
+	}
+	spec.Lower, spec.Work = []string{lease.Tree}, temp.Path
+	keep := &runner.Keep{Locks: []*os.File{lease.LockFile(), temp.LockFile()}, Remove: []string{temp.Path}}
+	if spec.UserNS == "own" {
+		ids, lock, err := runner.ClaimIDs(idsDir)
+		if err != nil {
+			return runner.Status{}, err
+		}
+		defer lock.Close()
+		spec.IDs = ids
+		keep.Locks = append(keep.Locks, lock)
+	}
+	return runner.Run(ctx, spec, runner.Options{Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr, Keep: keep, Log: a.log(),
+		Note: func(s string) { a.say("note: %s", s) }})
+}
+
+// warnUnverified reminds of a root that nobody's signature stands behind.
+func (a *app) warnUnverified(name string, ref cache.Ref) {
+	var i debootstrap.Info
+	if json.Unmarshal(ref.Info, &i) == nil && i.Unverified {
+		a.warn("UNVERIFIED: %s was built with --no-verify", name)
+	}
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/debootstrap"
+	"github.com/rootctl/rootctl/internal/debootstrap/archive"
+	"github.com/rootctl/rootctl/internal/debootstrap/pgp"
+	"github.com/rootctl/rootctl/internal/debootstrap/resolve"
+	"github.com/rootctl/rootctl/suites"
+)
+
+const (
+	codeFailed      = 1
+	codeUsage       = 2
+	codeUntrusted   = 3
+	codeNotFound    = 4
+	codeRunFailed   = 125 // every failure of rootctl itself in run, as env(1) and docker do
+	codeInterrupted = 130
+)
+
+// exitCode ends the process with a code and no further words.
+type exitCode struct{ code int }
+
+func (e *exitCode) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
+// hinted adds a next step to an error.
+type hinted struct {
+	error
+	hint string
+}
+
+func (h *hinted) Unwrap() error { return h.error }
+func (h *hinted) Hint() string  { return h.hint }
+
+func withHint(err error, format string, args ...any) error {
+	return &hinted{err, fmt.Sprintf(format, args...)}
+}
+
+// carriedHint looks through err and all that it wraps, outermost first.
+func carriedHint(err error) string {
+	if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" {
+		return h.Hint()
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		if inner := e.Unwrap(); inner != nil {
+			return carriedHint(inner)
+		}
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			if h := carriedHint(inner); h != "" {
+				return h
+			}
+		}
+	}
+	return ""
+}
+
+// notFound is a name, root or file that is not there.
+type notFound struct{ error }
+
+func (e *notFound) Unwrap() error { return e.error }
+
+// codeOf is the one place that turns an error into an exit code.
+func codeOf(err error) int {
+	var usage *debootstrap.UsageError
+	var untrusted *pgp.Untrusted
+	var unknownSuite *suites.UnknownSuite
+	var unknownPackage *resolve.UnknownPackage
+	var missing *notFound
+	var flag *flagError
+	switch {
+	case errors.As(err, &usage), errors.As(err, &flag):
+		return codeUsage
+	case errors.As(err, &untrusted), errors.Is(err, archive.ErrNotTrusted):
+		return codeUntrusted
+	case errors.As(err, &unknownSuite), errors.As(err, &unknownPackage), errors.As(err, &missing),
+		errors.Is(err, archive.ErrNotFound), errors.Is(err, archive.ErrOffline), errors.Is(err, cache.ErrNotFound):
+		return codeNotFound
+	}
+	return codeFailed
+}
+
+// hintOf returns the outermost next step an error carries, or one for causes that have a usual remedy.
+func hintOf(err error) string {
+	if hint := carriedHint(err); hint != "" {
+		return hint
+	}
+	switch {
+	case errors.Is(err, unix.ENOSPC):
+		return "free some space, or put the cache elsewhere with --cache DIR or ROOTCTL_CACHE"
+	case errors.Is(err, unix.EROFS):
+		return "the folder is read-only: choose another with --cache DIR or ROOTCTL_CACHE"
+	case errors.Is(err, fs.ErrPermission):
+		return "run it with sudo, or choose a folder of your own with --cache DIR"
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+		return "raise the limit on open files, e.g. ulimit -n 4096"
+	}
+	return ""
+}

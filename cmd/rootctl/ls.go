@@ -1,0 +1,124 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"sort"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/debootstrap"
+)
+
+type lsRow struct {
+	Name       string    `json:"name"` // "" for a root nobody named
+	Digest     string    `json:"digest"`
+	Suite      string    `json:"suite"`
+	Variant    string    `json:"variant"`
+	Arch       string    `json:"arch"`
+	Packages   int       `json:"packages"`
+	Size       int64     `json:"size"` // bytes of the canonical tar
+	Date       time.Time `json:"date"` // of the release pocket
+	Built      time.Time `json:"built"`
+	Unverified bool      `json:"unverified"`
+}
+
+func newLsCommand(a *app) *cobra.Command {
+	var asJSON, digests bool
+	c := &cobra.Command{
+		Use:   "ls",
+		Short: "list the roots in the cache",
+		Args:  args(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			store, err := a.openStore()
+			if err != nil {
+				return err
+			}
+			rows, err := listRoots(store)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return a.printJSON(rows)
+			}
+			if len(rows) == 0 {
+				a.say("the cache is empty; next: rootctl build bionic")
+				return nil
+			}
+			w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "NAME\tDIGEST\tSUITE\tVARIANT\tARCH\tPACKAGES\tSIZE\tRELEASE OF\tNOTE")
+			for _, r := range rows {
+				d := r.Digest[:12]
+				if digests {
+					d = r.Digest
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", orDash(r.Name), d, r.Suite, r.Variant, r.Arch, r.Packages,
+					bytesText(r.Size), r.Date.UTC().Format(time.DateOnly), unverifiedMark(r.Unverified))
+			}
+			return w.Flush()
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().BoolVar(&digests, "digests", false, "print whole digests")
+	return c
+}
+
+func unverifiedMark(u bool) string {
+	if u {
+		return "UNVERIFIED"
+	}
+	return ""
+}
+
+// listRoots lists every name whose root is there, then the roots without a name.
+func listRoots(store *cache.Store) ([]lsRow, error) {
+	roots, err := store.Roots()
+	if err != nil {
+		return nil, err
+	}
+	there := make(map[cache.Digest]bool, len(roots))
+	for _, r := range roots {
+		there[r.Digest] = true
+	}
+	refs, err := store.Refs()
+	if err != nil {
+		return nil, err
+	}
+	rows := []lsRow{}
+	named := make(map[cache.Digest]bool, len(refs))
+	for _, r := range refs {
+		if there[r.Root] {
+			named[r.Root] = true
+			rows = append(rows, rowOf(r))
+		}
+	}
+	sort.Slice(rows, func(i, j int) bool { return rows[i].Name < rows[j].Name })
+	for _, r := range roots {
+		if named[r.Digest] {
+			continue
+		}
+		ref, err := debootstrap.RefOfRoot(store, r.Digest)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, rowOf(ref))
+	}
+	return rows, nil
+}
+
+func rowOf(r cache.Ref) lsRow {
+	row := lsRow{Name: r.Name, Digest: string(r.Root)}
+	var i debootstrap.Info
+	if json.Unmarshal(r.Info, &i) != nil {
+		return row // a record of another version: the digest is all that is sure
+	}
+	row.Suite, row.Variant, row.Arch, row.Packages = i.Suite, i.Variant, i.Arch, i.Packages
+	row.Size, row.Built, row.Unverified = i.TarSize, i.Built, i.Unverified
+	if len(i.Pockets) > 0 {
+		row.Date = i.Pockets[0].Date
+	}
+	return row
+}

@@ -1,0 +1,61 @@
+// Command rootctl makes Debian and Ubuntu root filesystems, keeps them in a cache and runs commands in
+// fresh, isolated copies of them.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rootctl/rootctl/internal/runner"
+)
+
+func main() {
+	if runner.Main(os.Args) { // the keeper re-executes this binary to tidy up
+		return
+	}
+	// The first INT, TERM or HUP cancels the context; run replaces this with signals of its own.
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	code := execute(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// execute runs one command line and returns the process's exit code; only it prints errors.
+func execute(ctx context.Context, args []string) int {
+	a := newApp(ctx)
+	root := newRootCommand(a)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return a.exit
+	}
+	var silent *exitCode
+	if errors.As(err, &silent) {
+		return silent.code
+	}
+	code := codeOf(err)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		fmt.Fprintln(a.stderr, "rootctl: interrupted; nothing was left behind")
+		if a.verbIsRun {
+			return codeRunFailed
+		}
+		return codeInterrupted
+	}
+	fmt.Fprintf(a.stderr, "rootctl: %v\n", err)
+	if h := hintOf(err); h != "" {
+		fmt.Fprintf(a.stderr, "hint: %s\n", h)
+	}
+	var command *runner.CommandError
+	switch {
+	case errors.As(err, &command):
+		code = command.Code
+	case a.verbIsRun:
+		code = codeRunFailed
+	}
+	return code
+}

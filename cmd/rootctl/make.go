@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+
+	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/debootstrap"
+	"github.com/rootctl/rootctl/internal/debootstrap/archive"
+	"github.com/rootctl/rootctl/internal/debootstrap/fetch"
+	"github.com/rootctl/rootctl/internal/runner"
+	"github.com/rootctl/rootctl/suites"
+)
+
+// build runs one build with progress painted, and names the root: tag if given, else the plain name
+// of a plain request. The result's lease is the caller's.
+func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Request, tag string) (*built, error) {
+	if tag != "" {
+		if err := a.checkTag(tag); err != nil {
+			return nil, err
+		}
+	}
+	if req.NoVerify {
+		a.warn("--no-verify: nobody checks who made this archive; its packages run as root in the build")
+	}
+	set, err := a.suites()
+	if err != nil {
+		return nil, err
+	}
+	p := a.startProgress()
+	defer p.close()
+	b := debootstrap.Builder{
+		Store: store, Client: a.client(), Suites: set, Exec: &executor{log: a.log()}, Guard: guardTemp,
+		Now: a.now, Log: a.log(), Progress: p.report, CanBuild: a.canBuild,
+	}
+	res, err := b.Build(ctx, req)
+	p.close()
+	if err != nil {
+		return nil, fmt.Errorf("build %s: %w", req.Name(hostArch()), err)
+	}
+	a.log().Debug("build done", "seconds", stageTimes(res.Seconds))
+	if res.Unchecked != nil && !req.Offline {
+		a.warn("no mirror answered; %s is used as of the archive of %s, not checked since", req.Name(hostArch()), res.Unchecked.UTC().Format("2006-01-02 15:04"))
+	}
+	for _, w := range res.Info.Warnings {
+		if !res.Cached {
+			a.warn("%s", w)
+		}
+	}
+	name := tag
+	if name == "" && req.Plain() {
+		name = req.Name(hostArch())
+	}
+	if name != "" && !store.ReadOnly() {
+		ref := res.Ref()
+		ref.Name = name
+		if err := debootstrap.SetName(store, ref, a.now()); err != nil {
+			res.Lease.Close()
+			return nil, fmt.Errorf("name %s: %w", name, err)
+		}
+	}
+	return &built{res, name}, nil
+}
+
+// canBuild says why a miss cannot be built by this user; a hit needs no rights.
+func (a *app) canBuild() error {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	return withHint(errors.New("the root is not in the cache, and making it needs root rights"), "sudo rootctl build ...; a root that is cached needs none")
+}
+
+func (a *app) client() *fetch.Client {
+	return &fetch.Client{Proxy: http.ProxyFromEnvironment, Log: a.log()}
+}
+
+// hostMirrors are the mirrors of the host's own apt sources for the suite's distribution.
+func (a *app) hostMirrors(s suites.Suite, arch string) []debootstrap.Mirror {
+	var out []debootstrap.Mirror
+	add := func(pocket string) {
+		for _, u := range archive.HostMirrors(os.DirFS("/"), s.Family, pocket, arch) {
+			out = append(out, debootstrap.Mirror{URL: u, Pocket: pocket, From: "host's apt sources"})
+		}
+	}
+	add("release")
+	for _, p := range s.Pockets {
+		add(p.Name)
+	}
+	return out
+}
+
+// lastBuilt leases the root of an earlier build of the same request.
+func (a *app) lastBuilt(ctx context.Context, store *cache.Store, req debootstrap.Request) (*cache.Lease, bool) {
+	ref, err := debootstrap.LastBuilt(store, req)
+	if err != nil {
+		return nil, false
+	}
+	lease, err := store.Lease(ctx, ref.Root)
+	if err != nil {
+		return nil, false
+	}
+	a.warnUnverified(req.Name(hostArch()), ref)
+	return lease, true
+}
+
+// guardTemp keeps a build's temporary folder under a keeper's eye, so that it goes when rootctl dies.
+func guardTemp(t *cache.Temp) (func(), error) {
+	g, err := runner.StartGuard(runner.Keep{Locks: []*os.File{t.LockFile()}, Remove: []string{t.Path}})
+	if err != nil {
+		return nil, err
+	}
+	return func() { g.Close() }, nil
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/debootstrap"
+	"github.com/rootctl/rootctl/internal/debootstrap/resolve"
+	"github.com/rootctl/rootctl/suites"
+)
+
+// parseName reads SUITE[-VARIANT][:ARCH] against the known suites. The error is *suites.UnknownSuite
+// when no reading fits.
+func parseName(set *suites.Set, name string) (debootstrap.Request, error) {
+	rest, arch, hasArch := strings.Cut(name, ":")
+	r := debootstrap.Request{Variant: "minbase", Arch: hostArch()}
+	if hasArch {
+		r.Arch = arch
+	}
+	var err error
+	if r.Suite, err = set.Lookup(rest); err == nil {
+		return r, nil
+	}
+	for _, v := range resolve.Variants() {
+		if suite, ok := strings.CutSuffix(rest, "-"+v); ok {
+			if s, e := set.Lookup(suite); e == nil {
+				r.Suite, r.Variant = s, v
+				return r, nil
+			}
+		}
+	}
+	return r, err
+}
+
+// shortest digest prefix that is taken for a digest rather than for a misspelt name.
+const minDigestPrefix = 6
+
+// cached returns the ref NAME stands for: a name of the cache, else a unique digest prefix of a root.
+// cache.ErrNotFound when neither is there.
+func cached(s *cache.Store, name string) (cache.Ref, error) {
+	ref, err := s.Ref(name)
+	if err == nil || !errors.Is(err, cache.ErrNotFound) && !looksLikeDigest(name) {
+		return ref, err
+	}
+	prefix := strings.TrimPrefix(name, "sha256:")
+	if !looksLikeDigest(prefix) {
+		return cache.Ref{}, err
+	}
+	d, err := s.FindRoot(prefix)
+	if err != nil {
+		return cache.Ref{}, err
+	}
+	return refOf(s, d)
+}
+
+// refOf makes a nameless ref of a root: from a name that has it, else from its build record.
+func refOf(s *cache.Store, d cache.Digest) (cache.Ref, error) {
+	refs, err := s.Refs()
+	if err != nil {
+		return cache.Ref{}, err
+	}
+	for _, r := range refs {
+		if r.Root == d {
+			return r, nil
+		}
+	}
+	return debootstrap.RefOfRoot(s, d)
+}
+
+func looksLikeDigest(s string) bool {
+	s = strings.TrimPrefix(s, "sha256:")
+	if len(s) < minDigestPrefix || len(s) > 64 {
+		return false
+	}
+	return strings.Trim(s, "0123456789abcdef") == ""
+}

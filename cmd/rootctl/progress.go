@@ -1,0 +1,156 @@
+package main
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"github.com/rootctl/rootctl/internal/debootstrap"
+)
+
+// weights say which share of a cold build a stage takes, for one aggregate bar: measured on bookworm
+// and bionic minbase, where configuring takes about half.
+var stageWeights = []struct {
+	stage  string
+	weight float64
+}{
+	{debootstrap.StageIndex, 0.10}, {debootstrap.StageDownload, 0.20}, {debootstrap.StageUnpack, 0.20},
+	{debootstrap.StageConfigure, 0.42}, {debootstrap.StageHash, 0.08},
+}
+
+const barSteps = 1000
+
+// progress paints the events of one build: an aggregate bar on a terminal, else a line a stage.
+// Workers only report; a ticker paints.
+type progress struct {
+	a    *app
+	bar  *progressbar.ProgressBar // nil: plain lines
+	stop chan struct{}
+	done sync.WaitGroup
+
+	mu      sync.Mutex
+	stage   string
+	seen    map[string]debootstrap.Event
+	started time.Time // of the download
+}
+
+func (a *app) startProgress() *progress {
+	p := &progress{a: a, seen: make(map[string]debootstrap.Event), stop: make(chan struct{})}
+	if a.quiet || !term.IsTerminal(int(a.stderr.Fd())) {
+		return p
+	}
+	p.bar = progressbar.NewOptions(barSteps,
+		progressbar.OptionSetWriter(a.stderr), progressbar.OptionSetWidth(24), progressbar.OptionClearOnFinish(),
+		progressbar.OptionSetPredictTime(true), progressbar.OptionEnableColorCodes(false),
+		progressbar.OptionSetTheme(progressbar.Theme{Saucer: "=", SaucerHead: ">", SaucerPadding: " ", BarStart: "[", BarEnd: "]"}))
+	p.done.Add(1)
+	go p.paint()
+	return p
+}
+
+// report takes one event; it is called from many goroutines.
+func (p *progress) report(e debootstrap.Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, known := p.seen[e.Stage]
+	if e.Stage == debootstrap.StageDownload && !known {
+		p.started = time.Now()
+	}
+	p.seen[e.Stage] = e
+	if stageRank(e.Stage) >= stageRank(p.stage) {
+		p.stage = e.Stage
+	}
+	if p.bar == nil && !known {
+		if line := plainLine(e); line != "" {
+			p.a.say("%s", line)
+		}
+	}
+}
+
+func stageRank(stage string) int {
+	for i, w := range stageWeights {
+		if w.stage == stage {
+			return i
+		}
+	}
+	return -1
+}
+
+// plainLine is what a log shows when a stage begins.
+func plainLine(e debootstrap.Event) string {
+	switch e.Stage {
+	case debootstrap.StageIndex:
+		return "reading the package index"
+	case debootstrap.StageDownload:
+		return "downloading " + bytesText(e.Total)
+	case debootstrap.StageUnpack:
+		return fmt.Sprintf("unpacking %d packages", e.Total)
+	case debootstrap.StageConfigure:
+		return fmt.Sprintf("configuring %d packages", e.Total)
+	case debootstrap.StageHash:
+		return "hashing and sealing the root"
+	}
+	return ""
+}
+
+func (p *progress) paint() {
+	defer p.done.Done()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.stop:
+			_ = p.bar.Finish() // the bar only writes to stderr
+			return
+		case <-tick.C:
+			p.mu.Lock()
+			steps, text := p.state()
+			p.mu.Unlock()
+			p.bar.Describe(text)
+			_ = p.bar.Set(steps)
+		}
+	}
+}
+
+// state is the bar's position and its text; p.mu is held.
+func (p *progress) state() (int, string) {
+	sum := 0.0
+	for _, w := range stageWeights {
+		if e, ok := p.seen[w.stage]; ok && e.Total > 0 {
+			sum += w.weight * min(1, float64(e.Done)/float64(e.Total))
+		}
+	}
+	text := p.stage
+	if e := p.seen[p.stage]; e.Total > 0 && (p.stage == debootstrap.StageUnpack || p.stage == debootstrap.StageConfigure) {
+		text += fmt.Sprintf(" %d/%d packages", e.Done, e.Total)
+	}
+	if e, ok := p.seen[debootstrap.StageDownload]; ok && e.Done < e.Total {
+		rate := float64(e.Done) / max(0.001, time.Since(p.started).Seconds())
+		text += fmt.Sprintf(" %s/%s %s/s", bytesText(e.Done), bytesText(e.Total), bytesText(int64(rate)))
+	}
+	return min(barSteps-1, int(sum*barSteps)), text
+}
+
+// close ends painting and clears the bar.
+func (p *progress) close() {
+	if p.bar != nil {
+		close(p.stop)
+		p.done.Wait()
+	}
+}
+
+// bytesText writes a size in decimal units, as apt does.
+func bytesText(n int64) string {
+	switch {
+	case n >= 1e9:
+		return fmt.Sprintf("%.2f GB", float64(n)/1e9)
+	case n >= 1e6:
+		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+	case n >= 1e3:
+		return fmt.Sprintf("%.0f kB", float64(n)/1e3)
+	}
+	return fmt.Sprintf("%d B", n)
+}

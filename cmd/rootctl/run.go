@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+
+	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/runner"
+)
+
+// runFlags are the flags of run beside those that select a root.
+type runFlags struct {
+	net     string
+	binds   []string
+	here    bool
+	workdir string
+	env     []string
+	userns  string
+	noBuild bool
+}
+
+func newRunCommand(a *app) *cobra.Command {
+	var sel selection
+	var fl runFlags
+	c := &cobra.Command{
+		Use:   "run [flags] NAME [--] [COMMAND [ARG...]]",
+		Short: "run a command in a fresh, isolated copy of a root; the copy is gone on exit",
+		Long: "run starts a command in a fresh copy of the root NAME, with namespaces of its own for users, mounts,\n" +
+			"processes, network, host name, IPC and control groups. A NAME that is a known suite and not in the\n" +
+			"cache is built first. Without a command it starts bash, or sh where there is none. Flags end at NAME.",
+		Example: "  rootctl run bionic bash\n  rootctl run --here bionic -- make check\n  rootctl run --net=host bookworm apt-get update\n" +
+			"  rootctl run --bind ./src:/src:ro xenial ls -la /src",
+		Args: args(cobra.MinimumNArgs(1)),
+		RunE: func(c *cobra.Command, given []string) error {
+			a.verbIsRun = true
+			name, argv := given[0], given[1:]
+			if len(argv) > 0 && argv[0] == "--" {
+				argv = argv[1:]
+			}
+			return a.run(c.Context(), &sel, &fl, name, argv)
+		},
+	}
+	f := c.Flags()
+	f.SetInterspersed(false)
+	sel.register(f)
+	f.StringVar(&fl.net, "net", "none", "network: `none` (loopback only) or host")
+	f.StringArrayVar(&fl.binds, "bind", nil, "show a folder or file of the host inside: `SRC[:DST][:ro]`, may be repeated")
+	f.BoolVar(&fl.here, "here", false, "bind the current folder at the same path and start there")
+	f.StringVar(&fl.workdir, "workdir", "", "`folder` inside to start in (default /, with --here the current one)")
+	f.StringArrayVar(&fl.env, "env", nil, "set a variable inside: `NAME=VALUE`, or NAME to pass the current value; may be repeated")
+	f.StringVar(&fl.userns, "userns", "own", "user namespace: `own` (root inside is nobody outside) or host")
+	f.BoolVar(&fl.noBuild, "no-build", false, "fail when the root is not in the cache")
+	return c
+}
+
+// run finds or builds the root, runs the command in a fresh copy and sets the exit code.
+func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string, argv []string) error {
+	spec, err := a.spec(fl, argv)
+	if err != nil {
+		return err
+	}
+	store, err := a.openStore()
+	if err != nil {
+		return err
+	}
+	lease, err := a.rootFor(ctx, store, sel, name, fl.noBuild)
+	if err != nil {
+		return err
+	}
+	defer lease.Close()
+	if len(spec.Argv) == 0 {
+		spec.Argv = []string{"sh"}
+		if inRoot(lease.Tree, "bash") {
+			spec.Argv = []string{"bash"}
+		}
+	}
+	status, err := a.runIn(ctx, store, lease, spec)
+	if err != nil {
+		err = fmt.Errorf("run %s: %w", name, err)
+		if hint := missingHint(lease.Tree, spec.Argv[0]); status.Code == 127 && hint != "" {
+			return withHint(err, "%s", hint)
+		}
+		return err
+	}
+	if status.Outside {
+		fmt.Fprintf(a.stderr, "rootctl: killed from outside (signal %d)\n", status.Signal)
+	}
+	a.exit = status.Code
+	return nil
+}
+
+// rootFor leases the root a name and selecting flags stand for. It asks no mirror for a cached one.
+func (a *app) rootFor(ctx context.Context, store *cache.Store, sel *selection, name string, noBuild bool) (*cache.Lease, error) {
+	if !sel.given() {
+		ref, err := cached(store, name)
+		if err == nil {
+			lease, err := store.Lease(ctx, ref.Root)
+			if err == nil {
+				a.warnUnverified(name, ref)
+				return lease, nil
+			}
+			if !errors.Is(err, cache.ErrNotFound) {
+				return nil, fmt.Errorf("run %s: %w", name, err)
+			}
+		} else if !errors.Is(err, cache.ErrNotFound) {
+			return nil, fmt.Errorf("run %s: %w", name, err)
+		}
+	}
+	set, err := a.suites()
+	if err != nil {
+		return nil, err
+	}
+	req, err := sel.request(a, set, name)
+	if err != nil {
+		return nil, fmt.Errorf("run %s: %w", name, err)
+	}
+	if sel.given() {
+		if lease, ok := a.lastBuilt(ctx, store, req); ok {
+			return lease, nil
+		}
+	}
+	if noBuild {
+		return nil, withHint(&notFound{fmt.Errorf("run %s: it is not in the cache, and --no-build was given", name)}, "rootctl build %s", name)
+	}
+	a.say("%s is not in the cache: building it first", name)
+	b, err := a.build(ctx, store, req, "")
+	if err != nil {
+		return nil, err
+	}
+	a.closingLine(b)
+	return b.Lease, nil
+}
+
+// spec turns flags and command into what the runner needs, bar the root.
+func (a *app) spec(fl *runFlags, argv []string) (runner.Spec, error) {
+	s := runner.Spec{Argv: argv, Workdir: fl.workdir, Net: fl.net, UserNS: fl.userns, Hostname: "rootctl", Umask: 0o022}
+	s.TTY = term.IsTerminal(int(a.stdin.Fd())) && term.IsTerminal(int(a.stdout.Fd()))
+	if fl.net != "none" && fl.net != "host" {
+		return s, withHint(&flagError{fmt.Errorf("unknown network %q", fl.net)}, "--net=none or --net=host")
+	}
+	if fl.userns != "own" && fl.userns != "host" {
+		return s, withHint(&flagError{fmt.Errorf("unknown user namespace %q", fl.userns)}, "--userns=own or --userns=host")
+	}
+	if fl.workdir != "" && !filepath.IsAbs(fl.workdir) {
+		return s, withHint(&flagError{fmt.Errorf("--workdir %s is not an absolute path", fl.workdir)}, "give a path inside, like /src")
+	}
+	if fl.here {
+		cwd, err := os.Getwd()
+		if err != nil {
+			return s, fmt.Errorf("find the current folder: %w", err)
+		}
+		s.Binds = append(s.Binds, runner.Bind{Src: cwd, Dst: cwd})
+		if s.Workdir == "" {
+			s.Workdir = cwd
+		}
+	}
+	for _, b := range fl.binds {
+		bind, err := parseBind(b)
+		if err != nil {
+			return s, err
+		}
+		s.Binds = append(s.Binds, bind)
+	}
+	var err error
+	s.Env, err = a.innerEnv(fl.env, s.TTY, fl.net == "host")
+	return s, err
+}
+
+// parseBind reads SRC[:DST][:ro][:idmap=identity]; SRC is relative to the current folder.
+func parseBind(arg string) (runner.Bind, error) {
+	bad := func(why string) (runner.Bind, error) {
+		return runner.Bind{}, withHint(&flagError{fmt.Errorf("--bind %s: %s", arg, why)}, "--bind SRC[:DST][:ro], for example --bind ./src:/src:ro")
+	}
+	parts := strings.Split(arg, ":")
+	var b runner.Bind
+	for len(parts) > 1 {
+		switch parts[len(parts)-1] {
+		case "ro":
+			b.ReadOnly = true
+		case "rw":
+		case "idmap=identity":
+			b.Identity = true
+		default:
+			goto paths
+		}
+		parts = parts[:len(parts)-1]
+	}
+paths:
+	if len(parts) > 2 || parts[0] == "" {
+		return bad("it has more than a source and a place, or no source")
+	}
+	src, err := filepath.Abs(parts[0])
+	if err != nil {
+		return bad(err.Error())
+	}
+	b.Src, b.Dst = src, src
+	if len(parts) == 2 {
+		b.Dst = filepath.Clean(parts[1])
+	}
+	if !filepath.IsAbs(b.Dst) || b.Dst == "/" {
+		return bad("the place inside must be an absolute path other than /")
+	}
+	if _, err := os.Stat(src); err != nil {
+		return runner.Bind{}, withHint(&notFound{fmt.Errorf("--bind: %w", err)}, "make it first, or check the path")
+	}
+	return b, nil
+}
+
+// innerEnv is the environment inside: little, and the same everywhere, but for what the user passes.
+func (a *app) innerEnv(given []string, tty, network bool) ([]string, error) {
+	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "USER=root", "LOGNAME=root",
+		"LANG=C.UTF-8", "container=rootctl"}
+	pass := func(name string) {
+		if v := a.getenv(name); v != "" {
+			env = append(env, name+"="+v)
+		}
+	}
+	if tty {
+		pass("TERM")
+	}
+	if network {
+		for _, n := range []string{"http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"} {
+			pass(n)
+		}
+	}
+	for _, e := range given {
+		name, _, ok := strings.Cut(e, "=")
+		if name == "" || strings.ContainsRune(e, 0) {
+			return nil, withHint(&flagError{fmt.Errorf("--env %q names no variable", e)}, "--env NAME=VALUE, or --env NAME")
+		}
+		if !ok {
+			pass(name)
+			continue
+		}
+		env = append(env, e)
+	}
+	return env, nil
+}
+
+// runSignals are forwarded to the container.
+var runSignals = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/rootctl/rootctl/internal/debootstrap"
+	"github.com/rootctl/rootctl/suites"
+)
+
+// selection are the flags that decide which root is meant, shared by build and run.
+type selection struct {
+	variant    string
+	arch       string
+	pockets    []string
+	components []string
+	include    []string
+	exclude    []string
+	mirrors    []string
+	keyring    string
+	keepMirror bool
+	onlyMirror bool
+
+	noVerify     bool
+	allowExpired bool
+	allowOlder   bool
+	offline      bool
+	fresh        bool
+}
+
+func (s *selection) register(f *pflag.FlagSet) {
+	f.StringVar(&s.variant, "variant", "", "packages to start from: minbase or buildd (default minbase)")
+	f.StringVar(&s.arch, "arch", "", "Debian `architecture` (default the host's)")
+	f.StringSliceVar(&s.pockets, "pocket", nil, "also take packages from these `pockets`: updates,security")
+	f.StringSliceVar(&s.components, "components", nil, "archive `components` (default the suite's, mostly main)")
+	f.StringSliceVar(&s.include, "include", nil, "`packages` to add, with what they depend on")
+	f.StringSliceVar(&s.exclude, "exclude", nil, "`packages` to leave out unless something depends on them")
+	f.StringArrayVar(&s.mirrors, "mirror", nil, "`URL` to download from, may be repeated; then come the configured, the host's and the suite's own; the word default leaves the host's out")
+	f.BoolVar(&s.onlyMirror, "only-mirror", false, "ask no other mirror than those of --mirror")
+	f.StringVar(&s.keyring, "keyring", "", "trust the OpenPGP keys of this `file` instead of the suite's")
+	f.BoolVar(&s.keepMirror, "keep-mirror", false, "the root's sources.list names the mirror that was used")
+	f.BoolVar(&s.noVerify, "no-verify", false, "DANGEROUS: take an archive without checking who signed it")
+	f.BoolVar(&s.allowExpired, "allow-expired", false, "take a Release file past its Valid-Until date")
+	f.BoolVar(&s.allowOlder, "allow-older", false, "take a Release file older than the last one seen")
+	f.BoolVar(&s.offline, "offline", false, "ask no mirror: use what the cache holds")
+	f.BoolVar(&s.fresh, "fresh", false, "fail when no mirror can be asked, even if a root is cached")
+}
+
+// given reports whether any flag asks for something a plain name does not stand for.
+func (s *selection) given() bool {
+	return s.variant != "" || s.arch != "" || len(s.pockets)+len(s.components)+len(s.include)+len(s.exclude) > 0 ||
+		s.keyring != "" || s.keepMirror || s.noVerify
+}
+
+// request joins NAME and flags; without a flag a part of NAME (suite, variant, architecture) stays.
+func (s *selection) request(a *app, set *suites.Set, name string) (debootstrap.Request, error) {
+	r, err := parseName(set, name)
+	if err != nil {
+		return r, err
+	}
+	if s.variant != "" {
+		if r.Variant != "minbase" && r.Variant != s.variant {
+			return r, withHint(&flagError{fmt.Errorf("name %s and --variant %s disagree", name, s.variant)}, "drop one of the two")
+		}
+		r.Variant = s.variant
+	}
+	if s.arch != "" {
+		if strings.Contains(name, ":") && r.Arch != s.arch {
+			return r, withHint(&flagError{fmt.Errorf("name %s and --arch %s disagree", name, s.arch)}, "drop one of the two")
+		}
+		r.Arch = s.arch
+	}
+	r.Pockets, r.Components, r.Include, r.Exclude = s.pockets, s.components, s.include, s.exclude
+	r.KeepMirror, r.NoVerify, r.AllowExpired, r.AllowOlder = s.keepMirror, s.noVerify, s.allowExpired, s.allowOlder
+	r.Offline, r.Fresh = s.offline, s.fresh
+	if s.offline && s.fresh {
+		return r, withHint(&flagError{errors.New("--offline and --fresh contradict each other")}, "drop one of the two")
+	}
+	r.OnlyThese = s.onlyMirror
+	if s.onlyMirror && len(s.mirrors) == 0 {
+		return r, withHint(&flagError{errors.New("--only-mirror without --mirror")}, "name the mirror with --mirror URL")
+	}
+	if s.keyring != "" {
+		key, err := os.ReadFile(s.keyring)
+		if err != nil {
+			return r, withHint(fmt.Errorf("read keyring: %w", err), "give a file of OpenPGP keys, binary or armored")
+		}
+		r.Keyring = [][]byte{key}
+	}
+	if e := a.getenv("SOURCE_DATE_EPOCH"); e != "" {
+		n, err := strconv.ParseInt(e, 10, 64)
+		if err != nil || n < 0 {
+			return r, withHint(&flagError{fmt.Errorf("SOURCE_DATE_EPOCH %q is not a number of seconds", e)}, "unset it, or set it to e.g. $(date +%%s)")
+		}
+		r.Epoch = &n
+	}
+	r.Mirrors, err = s.mirrorList(a, r.Suite, r.Arch)
+	return r, err
+}
+
+// mirrorList orders what to try before the suite's own mirrors: --mirror, configuration, the host's.
+func (s *selection) mirrorList(a *app, suite suites.Suite, arch string) ([]debootstrap.Mirror, error) {
+	var out []debootstrap.Mirror
+	host := true
+	for _, m := range s.mirrors {
+		if m == "default" {
+			host = false
+			continue
+		}
+		pocket, base := "", m
+		if p, rest, ok := strings.Cut(m, "="); ok && !strings.Contains(p, "/") {
+			pocket, base = p, rest
+		}
+		u, err := url.Parse(base)
+		if err != nil || u.Host == "" && u.Scheme != "file" || !slices.Contains([]string{"http", "https", "file"}, u.Scheme) {
+			// The URL may hold a password, so it is not repeated whole.
+			return nil, withHint(&flagError{errors.New("--mirror is not an http, https or file URL")}, "for example --mirror http://mirror.example.org/ubuntu")
+		}
+		out = append(out, debootstrap.Mirror{URL: strings.TrimSuffix(base, "/"), Pocket: pocket, From: "--mirror"})
+	}
+	if s.offline || s.onlyMirror {
+		return out, nil
+	}
+	conf, err := a.configuredMirrors(suite)
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, conf...)
+	if host {
+		out = append(out, a.hostMirrors(suite, arch)...)
+	}
+	return out, nil
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/debootstrap"
+)
+
+// shown is what show prints, as JSON or as text.
+type shown struct {
+	Name   string `json:"name,omitempty"`
+	Digest string `json:"digest"`
+	Key    string `json:"key"`
+	Tree   string `json:"tree"` // the unpacked root; never to be written to
+	debootstrap.Info
+	DownloadSize int64          `json:"download_size"` // bytes of the .debs
+	List         []shownPackage `json:"package_list"`
+}
+
+type shownPackage struct {
+	Name    string       `json:"name"`
+	Version string       `json:"version"`
+	Arch    string       `json:"arch"`
+	Pocket  string       `json:"pocket"`
+	SHA256  cache.Digest `json:"sha256"`
+}
+
+func newShowCommand(a *app) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "show NAME",
+		Short: "say what a root holds, where it came from and who signed it",
+		Args:  args(cobra.ExactArgs(1)),
+		RunE: func(_ *cobra.Command, names []string) error {
+			store, err := a.openStore()
+			if err != nil {
+				return err
+			}
+			ref, err := cached(store, names[0])
+			if err != nil {
+				return a.noSuchRoot("show", names[0], err)
+			}
+			s, err := newShown(store, ref)
+			if err != nil {
+				return fmt.Errorf("show %s: %w", names[0], err)
+			}
+			if asJSON {
+				return a.printJSON(s)
+			}
+			return a.printShown(s)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func newShown(store *cache.Store, ref cache.Ref) (shown, error) {
+	s := shown{Name: ref.Name, Digest: "sha256:" + string(ref.Root), Key: string(ref.Key), Tree: filepath.Join(store.Dir(), "roots", string(ref.Root))}
+	if err := json.Unmarshal(ref.Info, &s.Info); err != nil {
+		return s, fmt.Errorf("read its record: %w", err)
+	}
+	lock, err := debootstrap.LockOfRoot(store, ref)
+	if err != nil {
+		return s, err
+	}
+	for _, p := range lock.Packages {
+		s.DownloadSize += p.Size
+		s.List = append(s.List, shownPackage{p.Name, p.Version, p.Arch, p.Pocket, p.SHA256})
+	}
+	return s, nil
+}
+
+func (a *app) printShown(s shown) error {
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	row := func(k, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", k, fmt.Sprintf(format, args...)) }
+	row("name", "%s", orDash(s.Name))
+	row("digest", "%s", s.Digest)
+	row("key", "%s", s.Key)
+	row("suite", "%s (%s)", s.Suite, s.Title)
+	row("variant", "%s", s.Variant)
+	row("arch", "%s", s.Arch)
+	row("components", "%s", strings.Join(s.Components, " "))
+	if len(s.Include) > 0 {
+		row("include", "%s", strings.Join(s.Include, " "))
+	}
+	if len(s.Exclude) > 0 {
+		row("exclude", "%s", strings.Join(s.Exclude, " "))
+	}
+	for _, p := range s.Pockets {
+		row("pocket", "%s, %s of %s, from %s", p.Name, p.Suite, p.Date.UTC().Format(time.RFC3339), p.Mirror)
+		for _, by := range p.Signers {
+			row("signed by", "%s", by)
+		}
+	}
+	if s.Unverified {
+		row("signed by", "UNVERIFIED: built with --no-verify")
+	}
+	for _, e := range s.Exceptions {
+		row("exception", "%s", e)
+	}
+	for _, e := range s.Warnings {
+		row("warning", "%s", e)
+	}
+	row("apt uses", "%s", s.Sources)
+	row("size", "%s unpacked, %s downloaded", bytesText(s.TarSize), bytesText(s.DownloadSize))
+	row("built", "%s", s.Built.UTC().Format(time.RFC3339))
+	row("packages", "%d", len(s.List))
+	for _, p := range s.List {
+		row("", "%s %s %s", p.Name, p.Version, p.Arch)
+	}
+	return w.Flush()
+}

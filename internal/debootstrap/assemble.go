@@ -1,0 +1,160 @@
+package debootstrap
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/debootstrap/resolve"
+	"github.com/rootctl/rootctl/suites"
+)
+
+// extraBase are the packages that follow from the root's sources.list: an https line there needs
+// certificates, and on old suites a transport. The mirror downloaded from does not matter.
+func (r Request) extraBase() []string {
+	for _, line := range r.sourceLines() {
+		if strings.HasPrefix(line.base, "https:") {
+			return r.Suite.Rules.HTTPSPackages
+		}
+	}
+	return nil
+}
+
+type sourceLine struct{ base, suite string }
+
+// sourceLines are the archives apt in the root is to use: release, updates and security from the
+// suite's public mirrors, or from the first given mirror under KeepMirror.
+func (r Request) sourceLines() []sourceLine {
+	first := func(pocket string, lists ...map[string][]string) string {
+		if kept := r.keptMirror(pocket); kept != "" {
+			return kept
+		}
+		for _, m := range lists {
+			if l := mirrorsFor(m, r.Arch); len(l) > 0 {
+				return l[0]
+			}
+		}
+		return ""
+	}
+	lines := []sourceLine{{first("release", r.Suite.Mirrors), r.Suite.Codename}}
+	for _, p := range r.Suite.Pockets {
+		if p.Name == "updates" || p.Name == "security" || slices.Contains(r.Pockets, p.Name) {
+			lines = append(lines, sourceLine{first(p.Name, p.Mirrors, r.Suite.Mirrors), p.Suite})
+		}
+	}
+	return lines
+}
+
+// keptMirror is the mirror sources.list names for a pocket under KeepMirror: the one it was read from,
+// else the first that would have been asked for it; "" means the suite's public one.
+func (r Request) keptMirror(pocket string) string {
+	if !r.KeepMirror {
+		return ""
+	}
+	if m := r.kept[pocket]; m != "" {
+		return m
+	}
+	if r.sameArchive(pocket) {
+		return r.kept["release"]
+	}
+	if urls := r.mirrorURLs(pocket); len(urls) > 0 {
+		return withoutUser(urls[0])
+	}
+	return ""
+}
+
+// mirrorsFor picks an architecture's mirrors of a suite definition.
+func mirrorsFor(m map[string][]string, arch string) []string {
+	if l, ok := m[arch]; ok {
+		return l
+	}
+	return m["default"]
+}
+
+// withoutUser strips user and password, which belong into no record.
+func withoutUser(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	u.User = nil
+	return u.String()
+}
+
+// files are what a build writes into the root beside the packages.
+func (r Request) files() []LockFile {
+	var b strings.Builder
+	for _, l := range r.sourceLines() {
+		fmt.Fprintf(&b, "deb %s %s %s\n", l.base, l.suite, strings.Join(r.Components, " "))
+	}
+	return []LockFile{{Path: "/etc/apt/sources.list", Mode: 0o644, Content: b.String()}}
+}
+
+// closure is what K1 leads to: the packages, without anything that a key does not cover.
+type closure struct {
+	Packages []LockPackage `json:"packages"`
+	Warnings []string      `json:"warnings,omitempty"`
+}
+
+// newClosure turns a resolved set into lock entries in index order.
+func newClosure(s *resolve.Set) (closure, error) {
+	c := closure{Warnings: s.Warnings}
+	add := func(list []resolve.Package, required bool) error {
+		for _, p := range list {
+			lp, err := lockPackage(p, required)
+			if err != nil {
+				return err
+			}
+			c.Packages = append(c.Packages, lp)
+		}
+		return nil
+	}
+	if err := add(s.Required, true); err != nil {
+		return c, err
+	}
+	if err := add(s.Base, false); err != nil {
+		return c, err
+	}
+	slices.SortFunc(c.Packages, func(a, b LockPackage) int { return a.Order - b.Order })
+	return c, nil
+}
+
+func lockPackage(p resolve.Package, required bool) (LockPackage, error) {
+	size, err := strconv.ParseInt(p.Field("Size"), 10, 64)
+	if err != nil || size <= 0 || size > maxDebSize {
+		return LockPackage{}, fmt.Errorf("index entry of %s: bad Size %q", p.Name, p.Field("Size"))
+	}
+	digest, err := cache.ParseDigest(p.Field("SHA256"))
+	if err != nil {
+		return LockPackage{}, fmt.Errorf("index entry of %s: %w", p.Name, err)
+	}
+	return LockPackage{
+		Name: p.Name, Version: p.Field("Version"), Arch: p.Field("Architecture"), Pocket: p.Pocket,
+		Path: p.Field("Filename"), Size: size, SHA256: digest, Required: required,
+		Priority: p.Field("Priority"), Section: p.Field("Section"),
+		Stanza: strings.Clone(strings.TrimRight(p.Stanza, "\n")), Order: p.Order,
+	}, nil
+}
+
+// maxDebSize bounds one package; the largest in Debian is about 3 GB.
+const maxDebSize = 8 << 30
+
+// lock joins a closure with what the request adds.
+func (r Request) lock(c closure, releases []LockRelease) *Lock {
+	epoch := EpochAuto
+	if r.Epoch != nil {
+		epoch = strconv.FormatInt(*r.Epoch, 10)
+	}
+	return &Lock{
+		Schema: LockSchema, Suite: r.Suite.Codename, Variant: r.Variant, Arch: r.Arch,
+		Merged: merged(r.Suite.Rules, r.Variant), Rules: r.Suite.Rules,
+		Releases: releases, Packages: c.Packages, Files: r.files(), Epoch: epoch,
+	}
+}
+
+func merged(rules suites.Rules, variant string) bool {
+	return rules.Merged == "yes" && !slices.Contains(rules.UnmergedVariants, variant)
+}

@@ -1,0 +1,356 @@
+package debootstrap
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/debootstrap/archive"
+	"github.com/rootctl/rootctl/internal/debootstrap/fetch"
+	"github.com/rootctl/rootctl/suites"
+)
+
+// Stages of a build, as events and in Result.Seconds.
+const (
+	StageRelease   = "release"
+	StageIndex     = "index"
+	StageDownload  = "download"
+	StageUnpack    = "unpack"
+	StageConfigure = "configure"
+	StageHash      = "hash"
+)
+
+// Builder makes roots. All fields but Guard, CanBuild and Progress are required.
+type Builder struct {
+	Store    *cache.Store
+	Client   *fetch.Client
+	Suites   *suites.Set
+	Exec     Executor
+	Now      func() time.Time
+	Log      *slog.Logger
+	Progress func(Event)
+	// CanBuild is asked before anything is built; a hit does not ask.
+	CanBuild func() error
+	// Guard puts a temporary folder under a process that removes it should this one die.
+	Guard func(*cache.Temp) (release func(), err error)
+}
+
+// Result is a root that is there, leased: the caller closes Lease.
+type Result struct {
+	Root       cache.Digest
+	Key        cache.Digest
+	Lease      *cache.Lease
+	Cached     bool
+	Info       Info
+	Lock       *Lock
+	Downloaded int64              // bytes that came over the network, indices included
+	Seconds    map[string]float64 // by stage; download, unpack and configure overlap
+	Unchecked  *time.Time         // set when no mirror was asked: the archive's date that was used
+	took       time.Duration
+}
+
+// Total is the whole time Build took.
+func (r *Result) Total() time.Duration { return r.took }
+
+// Ref is a nameless reference to the root.
+func (r *Result) Ref() cache.Ref {
+	return cache.Ref{Root: r.Root, Key: r.Key, Info: canonical(r.Info)}
+}
+
+// rootRecord is what stands in actions/ under a root key (K2), written once the root is sealed.
+type rootRecord struct {
+	Kind string       `json:"kind"` // "root"
+	Root cache.Digest `json:"root"`
+	Info Info         `json:"info"`
+	Lock *Lock        `json:"lock"`
+}
+
+// requestRecord stands under a request key: the root a request led to last.
+type requestRecord struct {
+	Kind string       `json:"kind"` // "request"
+	Root cache.Digest `json:"root"`
+	Key  cache.Digest `json:"key"`
+	Info Info         `json:"info"`
+}
+
+// job is one Build under way.
+type job struct {
+	*Builder
+	req        Request
+	start      time.Time
+	mu         sync.Mutex
+	seconds    map[string]float64 // by stage; under mu
+	downloaded atomic.Int64       // all bytes received
+	debStart   atomic.Int64       // value of downloaded when the .debs began
+	debBytes   atomic.Int64       // bytes of .debs to fetch, 0 until that is known
+}
+
+// attempts bounds how often a build starts over because its mirror changed under it.
+const attempts = 4
+
+// Build returns the root of req, from the cache where its key is there. Errors: *UsageError,
+// *pgp.Untrusted, archive.ErrOffline, *resolve.UnknownPackage, *ConfigureError, and those of the store.
+func (b *Builder) Build(ctx context.Context, req Request) (*Result, error) {
+	req, err := req.normalize()
+	if err != nil {
+		return nil, err
+	}
+	j := &job{Builder: b, req: req, start: time.Now(), seconds: make(map[string]float64)}
+	if b.Progress == nil {
+		b.Progress = func(Event) {}
+	}
+	if req.Offline {
+		return j.fromLast(ctx, nil)
+	}
+	ar, err := j.open(ctx)
+	if errors.Is(err, archive.ErrOffline) && !req.Fresh {
+		return j.fromLast(ctx, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for n := 1; ; n++ {
+		res, err := j.fromArchive(ctx, ar)
+		var stale *archive.Stale
+		if err == nil || !errors.As(err, &stale) || n == attempts {
+			return res, err
+		}
+		// A mirror in mid-update: what its Release names is gone or changed. Read it again; if it still
+		// says the same, go on to the next mirror.
+		b.Log.Debug("mirror changed under the build", "error", err)
+		changed, e := ar.Refresh(ctx)
+		if e == nil && !changed {
+			e = ar.NextMirror(ctx)
+		}
+		if e != nil {
+			return nil, err
+		}
+	}
+}
+
+// timed adds the time since start to a stage.
+func (j *job) timed(stage string, start time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.seconds[stage] += time.Since(start).Seconds()
+}
+
+// fromLast answers from the last build of the same request; cause is why no mirror could be asked, nil
+// when none was to be.
+func (j *job) fromLast(ctx context.Context, cause error) (*Result, error) {
+	ref, err := LastBuilt(j.Store, j.req)
+	if err == nil {
+		var lease *cache.Lease
+		if lease, err = j.Store.Lease(ctx, ref.Root); err == nil {
+			res, err := j.result(ref.Root, ref.Key, lease, ref.Info)
+			if err == nil && len(res.Info.Pockets) > 0 {
+				res.Unchecked = &res.Info.Pockets[0].Date
+			}
+			return res, err
+		}
+	}
+	switch {
+	case cause != nil:
+		return nil, cause
+	case errors.Is(err, cache.ErrNotFound):
+		return nil, &offlineMiss{j.req.Suite.Codename}
+	}
+	return nil, err
+}
+
+// offlineMiss is --offline for something the cache does not hold.
+type offlineMiss struct{ suite string }
+
+func (e *offlineMiss) Error() string {
+	return fmt.Sprintf("offline: no root of this request (suite %s and these flags) is in the cache", e.suite)
+}
+func (e *offlineMiss) Unwrap() error { return archive.ErrOffline }
+func (e *offlineMiss) Hint() string {
+	return "run it once without --offline, or see rootctl ls for what there is"
+}
+
+// LastBuilt is a nameless ref to the root that req led to last, or cache.ErrNotFound.
+func LastBuilt(s *cache.Store, req Request) (cache.Ref, error) {
+	req, err := req.normalize()
+	if err != nil {
+		return cache.Ref{}, err
+	}
+	var rec requestRecord
+	ok, err := s.LoadAction(requestKey(req).Key, &rec)
+	if err != nil {
+		return cache.Ref{}, err
+	}
+	if !ok || rec.Kind != "request" {
+		return cache.Ref{}, cache.ErrNotFound
+	}
+	return cache.Ref{Root: rec.Root, Key: rec.Key, Info: canonical(rec.Info)}, nil
+}
+
+func (j *job) result(root, key cache.Digest, lease *cache.Lease, info []byte) (*Result, error) {
+	res := &Result{Root: root, Key: key, Lease: lease, Cached: true, Seconds: j.seconds, took: time.Since(j.start), Downloaded: j.downloaded.Load()}
+	if err := json.Unmarshal(info, &res.Info); err != nil {
+		lease.Close()
+		return nil, fmt.Errorf("read the record of root %s: %w", root.Short(), err)
+	}
+	return res, nil
+}
+
+// fromArchive resolves against the archive and takes the root from the cache or makes it.
+func (j *job) fromArchive(ctx context.Context, ar *archive.Archive) (*Result, error) {
+	lock, err := j.resolve(ctx, ar)
+	if err != nil {
+		return nil, err
+	}
+	key := rootKey(lock.Lock)
+	if res, err := j.lookup(ctx, key, lock); res != nil || err != nil {
+		return res, err
+	}
+	if j.CanBuild != nil {
+		if err := j.CanBuild(); err != nil {
+			return nil, err
+		}
+	}
+	kl, err := j.Store.LockKey(ctx, key.Key, func() { j.Progress(Event{Stage: StageWait, Item: j.req.Suite.Codename}) })
+	if err != nil {
+		return nil, err
+	}
+	defer kl.Close()
+	if res, err := j.lookup(ctx, key, lock); res != nil || err != nil { // another process may have built it
+		return res, err
+	}
+	return j.make(ctx, ar, key, lock)
+}
+
+// StageWait is told once when another process is building the same root.
+const StageWait = "wait"
+
+// lookup leases the root of a key, nil when it is not there; the records of this request are brought
+// up to date, since a re-signed or newly verified archive may lead to a root that is there.
+func (j *job) lookup(ctx context.Context, key keyed, l *resolved) (*Result, error) {
+	var rec rootRecord
+	ok, err := j.Store.LoadAction(key.Key, &rec)
+	if err != nil || !ok || rec.Kind != "root" {
+		return nil, err
+	}
+	lease, err := j.Store.Lease(ctx, rec.Root)
+	if errors.Is(err, cache.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	info := l.info
+	info.Packages, info.Epoch, info.TarSize, info.Built = rec.Info.Packages, rec.Info.Epoch, rec.Info.TarSize, rec.Info.Built
+	res := &Result{Root: rec.Root, Key: key.Key, Lease: lease, Cached: true, Info: info, Lock: l.Lock,
+		Seconds: j.seconds, took: time.Since(j.start), Downloaded: j.downloaded.Load()}
+	if err := j.remember(res, rec.Info.Unverified && !info.Unverified); err != nil {
+		lease.Close()
+		return nil, err
+	}
+	return res, nil
+}
+
+// remember writes the request's record, and the root's when it is new or was unverified until now. On
+// a read-only cache it does nothing.
+func (j *job) remember(res *Result, root bool) error {
+	if j.Store.ReadOnly() {
+		return nil
+	}
+	if root {
+		if err := j.Store.StoreAction(res.Key, rootRecord{"root", res.Root, res.Info, res.Lock}); err != nil {
+			return fmt.Errorf("record the root: %w", err)
+		}
+	}
+	rk := requestKey(j.req).Key
+	var old requestRecord
+	want := requestRecord{"request", res.Root, res.Key, res.Info}
+	if ok, err := j.Store.LoadAction(rk, &old); err == nil && ok && string(canonical(old)) == string(canonical(want)) {
+		return nil
+	}
+	if err := j.Store.StoreAction(rk, want); err != nil {
+		return fmt.Errorf("record the request: %w", err)
+	}
+	return nil
+}
+
+// make downloads, installs, hashes and seals.
+func (j *job) make(ctx context.Context, ar *archive.Archive, key keyed, l *resolved) (*Result, error) {
+	temp, err := j.Store.Temp()
+	if err != nil {
+		return nil, err
+	}
+	defer temp.Remove()
+	if j.Guard != nil {
+		release, err := j.Guard(temp)
+		if err != nil {
+			return nil, fmt.Errorf("guard the temporary folder: %w", err)
+		}
+		defer release()
+	}
+	tree := filepath.Join(temp.Path, "root")
+	if err := os.Mkdir(tree, 0o755); err != nil {
+		return nil, err
+	}
+	inst, err := j.install(ctx, ar, l.Lock, tree, filepath.Join(temp.Path, "log"))
+	if err != nil {
+		return nil, j.keepLog(err, filepath.Join(temp.Path, "log"))
+	}
+	return j.seal(ctx, temp, tree, key, l, inst)
+}
+
+func (j *job) seal(ctx context.Context, temp *cache.Temp, tree string, key keyed, l *resolved, inst *Installed) (*Result, error) {
+	start := time.Now()
+	j.Progress(Event{Stage: StageHash, Total: 1})
+	m, root, size, err := cache.Scan(ctx, tree, cache.ScanOptions{Epoch: inst.Epoch, Extra: inst.Devices})
+	if err != nil {
+		return nil, fmt.Errorf("hash the root: %w", err)
+	}
+	j.timed(StageHash, start)
+	start = time.Now()
+	lease, err := j.Store.Seal(ctx, temp, tree, m, root)
+	if err != nil {
+		return nil, fmt.Errorf("seal the root: %w", err)
+	}
+	j.timed("seal", start)
+	j.Progress(Event{Stage: StageHash, Done: 1, Total: 1})
+	info := l.info
+	info.Packages, info.Epoch, info.TarSize, info.Built = len(l.Packages), inst.Epoch, size, j.Now().UTC().Truncate(time.Second)
+	res := &Result{Root: root, Key: key.Key, Lease: lease, Info: info, Lock: l.Lock, Seconds: j.seconds, Downloaded: j.downloaded.Load()}
+	err = j.Store.StoreInputs(key.Key, key.Input)
+	if err == nil {
+		err = j.remember(res, true)
+	}
+	if err != nil {
+		lease.Close()
+		return nil, err
+	}
+	res.took = time.Since(j.start)
+	return res, nil
+}
+
+// keepLog moves the scripts' output of a failed build to where the user finds it.
+func (j *job) keepLog(err error, log string) error {
+	var failed *ConfigureError
+	if !errors.As(err, &failed) {
+		return err
+	}
+	kept := filepath.Join(j.Store.Dir(), "logs", j.req.Suite.Codename+"-"+j.req.Variant+".log")
+	e := os.MkdirAll(filepath.Dir(kept), 0o700)
+	if e == nil {
+		e = os.Rename(log, kept)
+	}
+	if e != nil {
+		j.Log.Debug("keep the log of the failed build", "error", e)
+		return err
+	}
+	failed.LogPath = kept
+	return err
+}

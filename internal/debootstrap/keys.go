@@ -1,0 +1,154 @@
+package debootstrap
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"github.com/rootctl/rootctl/internal/cache"
+)
+
+// Bumped by hand whenever the same inputs would give another selection (resolverEpoch) or other bytes
+// (buildEpoch); rootctl's own version is in no key, so that an update keeps the cache.
+const (
+	keySchema     = 1
+	resolverEpoch = 1
+	buildEpoch    = 1
+)
+
+// canonical encodes v as JSON with sorted keys (structs keep their declared order, which is part of
+// the schema), no HTML escapes and no trailing newline.
+func canonical(v any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		panic(fmt.Sprintf("encode key input %T: %v", v, err)) // plain structs of strings and numbers only
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+func digestOf(b []byte) cache.Digest {
+	sum := sha256.Sum256(b)
+	return cache.Digest(hex.EncodeToString(sum[:]))
+}
+
+// keyed is the input of a key with the digest of its canonical form.
+type keyed struct {
+	Key   cache.Digest
+	Input []byte
+}
+
+func keyOf(v any) keyed {
+	in := canonical(v)
+	return keyed{digestOf(in), in}
+}
+
+type indexInput struct {
+	Pocket    string       `json:"pocket"`
+	Component string       `json:"component"`
+	Arch      string       `json:"arch"`
+	SHA256    cache.Digest `json:"sha256"` // of the uncompressed Packages, as Release states it
+}
+
+// resolveKey (K1) covers all that decides the package closure. Release bytes, signatures, dates and
+// compression stay out: a re-signed identical index changes nothing.
+func resolveKey(r Request, indices []indexInput) keyed {
+	rules := r.Suite.Rules
+	return keyOf(struct {
+		Kind          string       `json:"kind"`
+		Schema        int          `json:"schema"`
+		Epoch         int          `json:"resolver_epoch"`
+		Suite         string       `json:"suite"`
+		Arch          string       `json:"arch"`
+		Variant       string       `json:"variant"`
+		Pockets       []string     `json:"pockets"`
+		Components    []string     `json:"components"`
+		Include       []string     `json:"include"`
+		Exclude       []string     `json:"exclude"`
+		ExtraRequired []string     `json:"extra_required"`
+		DropDepends   []string     `json:"drop_depends"`
+		ExtraBase     []string     `json:"extra_base"`
+		Indices       []indexInput `json:"indices"`
+	}{"resolve", keySchema, resolverEpoch, r.Suite.Codename, r.Arch, r.Variant, r.Pockets, r.Components, r.Include, r.Exclude,
+		rules.ExtraRequired, rules.DropDepends, r.extraBase(), indices})
+}
+
+type packageInput struct {
+	Name     string       `json:"name"`
+	Version  string       `json:"version"`
+	Arch     string       `json:"arch"`
+	SHA256   cache.Digest `json:"sha256"`
+	Required bool         `json:"required"`
+	Index    cache.Digest `json:"index"` // of the index paragraph, which ends up in the dpkg database
+}
+
+type fileInput struct {
+	Path   string       `json:"path"`
+	Mode   uint32       `json:"mode"`
+	SHA256 cache.Digest `json:"sha256"`
+}
+
+// rootKey (K2) covers all that decides the root's bytes. Mirror, proxy, jobs, cache folder, who signed
+// and who builds stay out.
+func rootKey(l *Lock) keyed {
+	packages := make([]packageInput, len(l.Packages))
+	for i, p := range l.Packages {
+		packages[i] = packageInput{p.Name, p.Version, p.Arch, p.SHA256, p.Required, digestOf([]byte(p.Stanza))}
+	}
+	files := make([]fileInput, len(l.Files))
+	for i, f := range l.Files {
+		files[i] = fileInput{f.Path, f.Mode, digestOf([]byte(f.Content))}
+	}
+	rules := l.Rules
+	rules.ExtraRequired, rules.DropDepends, rules.HTTPSPackages = nil, nil, nil // these act through the packages
+	return keyOf(struct {
+		Kind     string         `json:"kind"`
+		Schema   int            `json:"schema"`
+		Build    int            `json:"build_epoch"`
+		Suite    string         `json:"suite"`
+		Arch     string         `json:"arch"`
+		Variant  string         `json:"variant"`
+		Merged   bool           `json:"merged_usr"`
+		Rules    any            `json:"rules"`
+		Epoch    string         `json:"epoch"`
+		Packages []packageInput `json:"packages"`
+		Files    []fileInput    `json:"files"`
+	}{"root", keySchema, buildEpoch, l.Suite, l.Arch, l.Variant, l.Merged, rules, l.Epoch, packages, files})
+}
+
+// requestKey names what was asked for, without what the archive says: it finds the last root of a
+// request when no mirror can be asked.
+func requestKey(r Request) keyed {
+	var keyring []cache.Digest
+	for _, k := range r.Keyring {
+		keyring = append(keyring, digestOf(k))
+	}
+	var kept []string
+	if r.KeepMirror {
+		for _, m := range r.Mirrors {
+			kept = append(kept, m.URL)
+		}
+	}
+	epoch := "auto"
+	if r.Epoch != nil {
+		epoch = fmt.Sprint(*r.Epoch)
+	}
+	return keyOf(struct {
+		Kind       string         `json:"kind"`
+		Schema     int            `json:"schema"`
+		Suite      string         `json:"suite"`
+		Arch       string         `json:"arch"`
+		Variant    string         `json:"variant"`
+		Pockets    []string       `json:"pockets"`
+		Components []string       `json:"components"`
+		Include    []string       `json:"include"`
+		Exclude    []string       `json:"exclude"`
+		Epoch      string         `json:"epoch"`
+		Keyring    []cache.Digest `json:"keyring"`
+		NoVerify   bool           `json:"no_verify"`
+		Kept       []string       `json:"kept_mirrors"`
+	}{"request", keySchema, r.Suite.Codename, r.Arch, r.Variant, r.Pockets, r.Components, r.Include, r.Exclude, epoch, keyring, r.NoVerify, kept})
+}

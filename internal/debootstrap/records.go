@@ -1,0 +1,60 @@
+package debootstrap
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rootctl/rootctl/internal/cache"
+)
+
+// RefOfRoot finds the build record of a root that no name stands for, with empty Info if there is none.
+func RefOfRoot(s *cache.Store, d cache.Digest) (cache.Ref, error) {
+	for key, raw := range s.Actions() {
+		var rec struct {
+			Kind string          `json:"kind"`
+			Root cache.Digest    `json:"root"`
+			Info json.RawMessage `json:"info"`
+		}
+		if json.Unmarshal(raw, &rec) == nil && rec.Kind == "root" && rec.Root == d {
+			return cache.Ref{Root: d, Key: key, Info: rec.Info}, nil
+		}
+	}
+	return cache.Ref{Root: d, Info: canonical(Info{})}, nil
+}
+
+// LockOfRoot is the Lock a root was built from.
+func LockOfRoot(s *cache.Store, ref cache.Ref) (*Lock, error) {
+	var rec rootRecord
+	ok, err := s.LoadAction(ref.Key, &rec)
+	if err != nil {
+		return nil, err
+	}
+	if !ok || rec.Kind != "root" || rec.Lock == nil {
+		return nil, fmt.Errorf("the build record of root %s is gone or damaged", ref.Root.Short())
+	}
+	return rec.Lock, nil
+}
+
+// SetName points ref.Name at ref's root, whatever it meant before: compare and swap until it holds.
+func SetName(s *cache.Store, ref cache.Ref, now time.Time) error {
+	ref.Time = now.UTC().Truncate(time.Second)
+	for range 10 {
+		var old *cache.Digest
+		switch cur, err := s.Ref(ref.Name); {
+		case err == nil && cur.Root == ref.Root && cur.Key == ref.Key && string(cur.Info) == string(ref.Info):
+			return nil
+		case err == nil:
+			old = &cur.Root
+		case !errors.Is(err, cache.ErrNotFound):
+			return err
+		}
+		err := s.SetRef(ref, old)
+		var changed *cache.RefError
+		if !errors.As(err, &changed) {
+			return err
+		}
+	}
+	return fmt.Errorf("set name %s: others keep changing it", ref.Name)
+}

@@ -1,0 +1,167 @@
+package debootstrap
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/rootctl/rootctl/internal/debootstrap/resolve"
+	"github.com/rootctl/rootctl/suites"
+)
+
+// Request says which root is wanted. The zero value of all but Suite and Arch means what a plain suite
+// name means: minbase, release pocket, the suite's components, verified.
+type Request struct {
+	Suite      suites.Suite
+	Variant    string   // "" is minbase
+	Arch       string   // Debian's name of the architecture
+	Pockets    []string // beside the release pocket: "updates", "security"
+	Components []string // empty is the suite's
+	Include    []string
+	Exclude    []string
+	Epoch      *int64 // SOURCE_DATE_EPOCH in seconds; nil is the newest mtime inside the packages
+
+	Mirrors    []Mirror // in the order to try, the suite's own not among them
+	OnlyThese  bool     // do not go on to the suite's own mirrors
+	KeepMirror bool     // the root's sources.list names the mirror that was used
+	Keyring    [][]byte // instead of the suite's keys
+
+	NoVerify     bool // take an archive nobody signed
+	AllowExpired bool // take a Release past its Valid-Until
+	AllowOlder   bool // take a Release older than the last one seen
+	Offline      bool // ask no mirror
+	Fresh        bool // a mirror that does not answer is an error, even with a root at hand
+
+	kept map[string]string // the mirror each pocket was read from, once it is known
+}
+
+// Mirror is a base URL and where the user told us of it ("--mirror", "configuration", "host's apt sources").
+type Mirror struct {
+	URL    string
+	Pocket string // "" is every pocket whose suite the mirror has
+	From   string
+}
+
+// isWord holds for names of components ("main", "main/debian-installer") and architectures.
+func isWord(s string) bool {
+	if s == "" || strings.ContainsAny(s[:1], "+-./_") || strings.Contains(s, "..") {
+		return false
+	}
+	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789+-./_") == ""
+}
+
+// normalize fills defaults, sorts what has no order and judges names, so that equal wishes have equal keys.
+func (r Request) normalize() (Request, error) {
+	if r.Variant == "" {
+		r.Variant = "minbase"
+	}
+	if !slices.Contains(resolve.Variants(), r.Variant) {
+		return r, &UsageError{What: fmt.Sprintf("unknown variant %q", r.Variant), Next: "known variants: " + strings.Join(resolve.Variants(), ", ")}
+	}
+	if len(r.Components) == 0 {
+		r.Components = slices.Clone(r.Suite.Components)
+	}
+	pockets := []string{"release"}
+	for _, p := range r.Pockets {
+		if p == "release" || slices.Contains(pockets, p) {
+			continue
+		}
+		if !slices.ContainsFunc(r.Suite.Pockets, func(k suites.Pocket) bool { return k.Name == p }) {
+			return r, &UsageError{What: fmt.Sprintf("%s has no pocket %q", r.Suite.Codename, p), Next: "its pockets: release" + pocketNames(r.Suite)}
+		}
+		pockets = append(pockets, p)
+	}
+	sort.Strings(pockets[1:])
+	r.Pockets = pockets
+	r.Include, r.Exclude = uniq(r.Include), uniq(r.Exclude)
+	for _, list := range [][]string{r.Include, r.Exclude} {
+		for _, name := range list {
+			if !validName(name) {
+				return r, &UsageError{What: fmt.Sprintf("%q is not a package name", name), Next: "give names without version or architecture, separated by commas"}
+			}
+		}
+	}
+	for _, name := range append(slices.Clone(r.Components), r.Arch) {
+		if !isWord(name) {
+			return r, &UsageError{What: fmt.Sprintf("%q is not the name of a component or architecture", name)}
+		}
+	}
+	return r, nil
+}
+
+func pocketNames(s suites.Suite) string {
+	var b strings.Builder
+	for _, p := range s.Pockets {
+		b.WriteString(", " + p.Name)
+	}
+	return b.String()
+}
+
+// uniq sorts l and drops repeats; an empty list is nil, so that it has one form in a key.
+func uniq(l []string) []string {
+	if len(l) == 0 {
+		return nil
+	}
+	l = slices.Clone(l)
+	sort.Strings(l)
+	return slices.Compact(l)
+}
+
+// Plain reports whether the request is one a plain name may stand for: SUITE[-VARIANT][:ARCH].
+func (r Request) Plain() bool {
+	return len(r.Include) == 0 && len(r.Exclude) == 0 && len(r.Keyring) == 0 && !r.NoVerify && !r.KeepMirror && r.Epoch == nil &&
+		(len(r.Pockets) == 0 || slices.Equal(r.Pockets, []string{"release"})) &&
+		(len(r.Components) == 0 || slices.Equal(r.Components, r.Suite.Components))
+}
+
+// Name is the plain name of the request's suite, variant and architecture; host is the architecture
+// that needs no naming.
+func (r Request) Name(host string) string {
+	n := r.Suite.Codename
+	if r.Variant != "" && r.Variant != "minbase" {
+		n += "-" + r.Variant
+	}
+	if r.Arch != host {
+		n += ":" + r.Arch
+	}
+	return n
+}
+
+// UsageError is a request that cannot be meant; the caller is told what can.
+type UsageError struct{ What, Next string }
+
+func (e *UsageError) Error() string { return e.What }
+
+// Hint names what would have been right.
+func (e *UsageError) Hint() string { return e.Next }
+
+// Info is what is known of a built root beside its bytes: where it came from and what was excused.
+type Info struct {
+	Suite      string       `json:"suite"`
+	Title      string       `json:"title,omitempty"`
+	Variant    string       `json:"variant"`
+	Arch       string       `json:"arch"`
+	Components []string     `json:"components"`
+	Include    []string     `json:"include,omitempty"`
+	Exclude    []string     `json:"exclude,omitempty"`
+	Pockets    []InfoPocket `json:"pockets"`
+	Unverified bool         `json:"unverified,omitempty"`
+	Exceptions []string     `json:"exceptions,omitempty"` // expired keys, passed Valid-Until, ...: each a sentence
+	Warnings   []string     `json:"warnings,omitempty"`
+	Sources    string       `json:"sources"` // first mirror of the root's sources.list
+	Packages   int          `json:"packages"`
+	Epoch      int64        `json:"epoch"`
+	TarSize    int64        `json:"tar_size"` // bytes of the canonical tar
+	Built      time.Time    `json:"built"`
+}
+
+// InfoPocket is one pocket a root was built from.
+type InfoPocket struct {
+	Name    string    `json:"name"`
+	Suite   string    `json:"suite"`
+	Date    time.Time `json:"date"`
+	Mirror  string    `json:"mirror"` // without user and password
+	Signers []string  `json:"signers,omitempty"`
+}

@@ -1,0 +1,207 @@
+package debootstrap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rootctl/rootctl/internal/debootstrap/archive"
+	"github.com/rootctl/rootctl/internal/debootstrap/pgp"
+	"github.com/rootctl/rootctl/internal/debootstrap/resolve"
+)
+
+// resolved is a Lock with what is known of its origin.
+type resolved struct {
+	*Lock
+	info Info
+}
+
+// open reads the verified Release of every pocket from the first mirror that works.
+func (j *job) open(ctx context.Context) (*archive.Archive, error) {
+	defer j.timed(StageRelease, time.Now())
+	r := j.req
+	files := r.Keyring
+	if files == nil {
+		var err error
+		if files, err = j.Suites.Keyring(r.Suite); err != nil {
+			return nil, err
+		}
+	}
+	keyring, err := pgp.ReadKeyring(files...)
+	if err != nil {
+		return nil, fmt.Errorf("read keyring: %w", err)
+	}
+	o := archive.Options{
+		Suite: r.Suite, Keyring: keyring, Arch: r.Arch, Components: r.Components, Pockets: r.Pockets,
+		Mirrors: r.mirrorURLs("release"), PocketMirrors: make(map[string][]string),
+		NoVerify: r.NoVerify, AllowExpired: r.AllowExpired, AllowOlder: r.AllowOlder,
+		Now: j.Now, Client: j.Client, Store: j.Store, Log: j.Log, OnBytes: j.received,
+	}
+	for _, p := range r.Pockets[1:] {
+		o.PocketMirrors[p] = r.mirrorURLs(p)
+	}
+	return archive.Open(ctx, o)
+}
+
+// mirrorURLs lists what to try for a pocket: the user's and the host's mirrors, then the suite's own.
+// A mirror given for no pocket in particular holds all pockets of Ubuntu, but not Debian's security
+// archive, which has hosts of its own.
+func (r Request) mirrorURLs(pocket string) []string {
+	var urls []string
+	for _, m := range r.Mirrors {
+		if m.Pocket == pocket || m.Pocket == "" && r.sameArchive(pocket) {
+			urls = append(urls, m.URL)
+		}
+	}
+	if !r.OnlyThese {
+		urls = append(urls, r.ownMirrors(pocket)...)
+	}
+	return slices.Compact(urls)
+}
+
+// sameArchive reports whether a pocket lies beside the release pocket on the same mirror: every
+// mirror of Ubuntu carries the security pocket, too, whatever host is its official one.
+func (r Request) sameArchive(pocket string) bool {
+	if r.Suite.Family == "ubuntu" {
+		return true
+	}
+	for _, p := range r.Suite.Pockets {
+		if p.Name == pocket {
+			return len(mirrorsFor(p.Mirrors, r.Arch)) == 0
+		}
+	}
+	return true
+}
+
+func (r Request) ownMirrors(pocket string) []string {
+	for _, p := range r.Suite.Pockets {
+		if own := mirrorsFor(p.Mirrors, r.Arch); p.Name == pocket && len(own) > 0 {
+			return own
+		}
+	}
+	return mirrorsFor(r.Suite.Mirrors, r.Arch)
+}
+
+// received counts bytes as they come in.
+func (j *job) received(n int64) {
+	total := j.downloaded.Add(n)
+	if want := j.debBytes.Load(); want > 0 {
+		j.Progress(Event{Stage: StageDownload, Done: total - j.debStart.Load(), Total: want})
+	}
+}
+
+// resolve gives the Lock for what the archive holds now: from the record of an equal resolution, else
+// from the indices.
+func (j *job) resolve(ctx context.Context, ar *archive.Archive) (*resolved, error) {
+	defer j.timed(StageIndex, time.Now())
+	req := j.req
+	if req.KeepMirror {
+		req.kept = make(map[string]string)
+		for _, p := range ar.Pockets {
+			req.kept[p.Name] = withoutUser(p.Mirror)
+		}
+	}
+	inputs, err := indexInputs(req, ar)
+	if err != nil {
+		return nil, err
+	}
+	key := resolveKey(req, inputs)
+	var c closure
+	ok, err := j.Store.LoadAction(key.Key, &c)
+	if err != nil {
+		return nil, err
+	}
+	if !ok || len(c.Packages) == 0 {
+		if c, err = j.selectPackages(ctx, ar, req); err != nil {
+			return nil, err
+		}
+		if !j.Store.ReadOnly() {
+			if err := errors.Join(j.Store.StoreInputs(key.Key, key.Input), j.Store.StoreAction(key.Key, c)); err != nil {
+				return nil, fmt.Errorf("record the selection: %w", err)
+			}
+		}
+	}
+	releases := lockReleases(ar)
+	l := &resolved{Lock: req.lock(c, releases)}
+	l.info = req.info(releases, c.Warnings)
+	return l, l.Lock.Validate()
+}
+
+// indexInputs lists the digests of the uncompressed indices as the signed Release states them.
+func indexInputs(r Request, ar *archive.Archive) ([]indexInput, error) {
+	var out []indexInput
+	for _, p := range ar.Pockets {
+		if !slices.Contains(p.Release.Architectures, r.Arch) {
+			return nil, &UsageError{What: fmt.Sprintf("%s at %s has no architecture %s", r.Suite.Codename, p.Mirror, r.Arch),
+				Next: "it has " + strings.Join(p.Release.Architectures, ", ")}
+		}
+		for _, c := range r.Components {
+			name := c + "/binary-" + r.Arch + "/Packages"
+			f, ok := p.Release.Files[name]
+			if !ok {
+				return nil, &UsageError{What: fmt.Sprintf("%s at %s has no component %s for %s", r.Suite.Codename, p.Mirror, c, r.Arch),
+					Next: "its components: " + strings.Join(p.Release.Components, ", ")}
+			}
+			out = append(out, indexInput{p.Name, c, r.Arch, f.SHA256})
+		}
+	}
+	return out, nil
+}
+
+func (j *job) selectPackages(ctx context.Context, ar *archive.Archive, req Request) (closure, error) {
+	j.Progress(Event{Stage: StageIndex, Total: 1})
+	defer j.Progress(Event{Stage: StageIndex, Done: 1, Total: 1})
+	var sources []resolve.Source
+	for _, p := range ar.Pockets {
+		for _, c := range req.Components {
+			data, err := ar.Packages(ctx, p, c)
+			if err != nil {
+				return closure{}, err
+			}
+			sources = append(sources, resolve.Source{Pocket: p.Name, Component: c, Data: data})
+		}
+	}
+	ix, err := resolve.NewIndex(sources)
+	if err != nil {
+		return closure{}, err
+	}
+	rules := req.Suite.Rules
+	set, err := resolve.Resolve(ix, resolve.Want{Variant: req.Variant, Include: req.Include, Exclude: req.Exclude, Arch: req.Arch,
+		ExtraRequired: rules.ExtraRequired, DropDepends: rules.DropDepends, ExtraBase: req.extraBase()})
+	if err != nil {
+		return closure{}, err
+	}
+	return newClosure(set)
+}
+
+func lockReleases(ar *archive.Archive) []LockRelease {
+	var out []LockRelease
+	for _, p := range ar.Pockets {
+		r := p.Release
+		l := LockRelease{Pocket: p.Name, Suite: p.Suite, Origin: r.Origin, Codename: r.Codename, Mirror: withoutUser(p.Mirror),
+			Date: r.Date, Digest: r.Digest, Unverified: r.Unverified, Exceptions: r.Exceptions}
+		for _, s := range r.Signatures {
+			who := s.Fingerprint
+			if s.Signer != "" {
+				who = s.Signer + " " + s.Fingerprint
+			}
+			l.Signers = append(l.Signers, who)
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
+func (r Request) info(releases []LockRelease, warnings []string) Info {
+	i := Info{Suite: r.Suite.Codename, Title: r.Suite.Title, Variant: r.Variant, Arch: r.Arch, Components: r.Components,
+		Include: r.Include, Exclude: r.Exclude, Warnings: warnings, Sources: r.sourceLines()[0].base}
+	for _, l := range releases {
+		i.Pockets = append(i.Pockets, InfoPocket{Name: l.Pocket, Suite: l.Suite, Date: l.Date, Mirror: l.Mirror, Signers: l.Signers})
+		i.Exceptions = append(i.Exceptions, l.Exceptions...)
+		i.Unverified = i.Unverified || l.Unverified
+	}
+	return i
+}
