@@ -1,8 +1,11 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -40,13 +43,34 @@ func TestScripts(t *testing.T) {
 			e.Setenv("KEYRING", keyring)
 			e.Setenv("ROOTCTL_CACHE", filepath.Join(e.WorkDir, "cache"))
 			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
-			e.Setenv("FROM", fmt.Sprintf("--mirror=%s --only-mirror --keyring=%s", server.URL, keyring))
+			e.Setenv("FROM1", "--mirror="+server.URL)
+			e.Setenv("FROM2", "--only-mirror")
+			e.Setenv("FROM3", "--keyring="+keyring)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits,
+			"exits":      exits,
+			"samedigest": sameDigest,
 		},
 	})
+}
+
+// sameDigest compares the digests of two build reports: samedigest FILE FILE
+func sameDigest(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: samedigest FILE FILE")
+	}
+	var digests [2]string
+	for i, name := range args {
+		var report buildReport
+		if err := json.Unmarshal([]byte(ts.ReadFile(name)), &report); err != nil {
+			ts.Fatalf("%s: %v", name, err)
+		}
+		digests[i] = report.Digest
+	}
+	if digests[0] != digests[1] || digests[0] == "" {
+		ts.Fatalf("digests %q and %q differ", digests[0], digests[1])
+	}
 }
 
 // exits runs a command that must end with the given code: exits CODE COMMAND ARG...
@@ -56,15 +80,11 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	err := ts.Exec(args[1], args[2:]...)
 	code := 0
-	if err != nil {
-		var exit interface{ ExitCode() int }
-		if e, ok := err.(interface{ ExitCode() int }); ok {
-			exit = e
-		}
-		if exit == nil {
-			ts.Fatalf("%v", err)
-		}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
 		code = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
 	}
 	if fmt.Sprint(code) != args[0] {
 		ts.Fatalf("exit code %d, want %s", code, args[0])
