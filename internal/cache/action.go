@@ -7,8 +7,8 @@ import (
 	"iter"
 )
 
-// LoadAction reads the result of the action key into v and reports whether there is one. A damaged or
-// unreadable record is a miss: the action is done again.
+// LoadAction reads the result of the action key into v and reports whether there is one. A damaged
+// record, or one that v cannot hold, is a miss: the action is done again. v may be half filled then.
 func (s *Store) LoadAction(key Digest, v any) (bool, error) {
 	if !key.Valid() {
 		return false, badDigest(key)
@@ -21,7 +21,8 @@ func (s *Store) LoadAction(key Digest, v any) (bool, error) {
 		return false, fmt.Errorf("load action %s: %w", key.Short(), err)
 	}
 	if err := json.Unmarshal(b, v); err != nil {
-		return false, fmt.Errorf("load action %s: %w", key.Short(), err)
+		s.log.Warn("action of another form, done again", "key", key, "err", err)
+		return false, nil
 	}
 	return true, nil
 }

@@ -135,6 +135,10 @@ func (s *Store) ensure(ctx context.Context, d Digest, size int64, fill func(cont
 			return err
 		}
 	}
+	// One that a Sweep has met cannot be opened for writing; this also tells the next Sweep that it is used.
+	if err := os.Chmod(s.partPath(d), partFresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	f, err := os.OpenFile(s.partPath(d), os.O_RDWR|os.O_CREATE, partFresh)
 	if err != nil {
 		return err
@@ -149,10 +153,7 @@ func (s *Store) ensure(ctx context.Context, d Digest, size int64, fill func(cont
 
 // complete fills p and checks it. On return p is whole, or kept for later, or gone.
 func (s *Store) complete(ctx context.Context, p *Part, d Digest, fill func(context.Context, *Part) error) error {
-	err := p.f.Chmod(partFresh)
-	if err == nil {
-		err = p.load()
-	}
+	err := p.load()
 	resumed := p.offset > 0
 	for err == nil {
 		if p.offset < p.size {

@@ -48,7 +48,9 @@ func (l *Lease) Manifest() (*Manifest, error) {
 	var bad *snapshot.DamagedError
 	if errors.As(err, &bad) && !l.s.readOnly && isAt(f, path) {
 		l.s.log.Warn("damaged manifest, root counts as absent", "root", l.Root)
-		l.s.discard(path)
+		if err := l.s.discard(path); err != nil {
+			l.s.log.Warn("remove damaged manifest", "err", err)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("root %s: %w", l.Root.Short(), err)
@@ -143,6 +145,12 @@ func (s *Store) seal(ctx context.Context, t *Temp, tree string, m *Manifest, d D
 	}
 	if err := syncTree(tree); err != nil {
 		return nil, err
+	}
+	// What is left of a broken one makes room, if nobody uses it.
+	if trash, err := s.unlinkRoot(d, true); err == nil && trash != "" {
+		if err := removeTree(trash); err != nil {
+			return nil, err
+		}
 	}
 	// Leased before it is there: a collector that sees it finds it in use.
 	lock, err := s.lockRoot(ctx, d, unix.LOCK_SH)

@@ -93,6 +93,10 @@ func pad(n int64) int64 { return -n & (block - 1) }
 // written as they are, UTF-8 or not, and so are those in the ustar header: every reader on Unix gives
 // the same bytes back.
 func paxRecords(e *Entry, name, link string) []byte {
+	if len(name) <= 100 && len(link) <= 100 && len(e.Xattrs) == 0 && fits(int64(e.UID|e.GID), 7) &&
+		fits(e.Size, 11) && fits(e.MTime, 11) {
+		return nil // nearly always
+	}
 	var keys []string
 	values := map[string]string{}
 	add := func(key, value string) {
