@@ -9,8 +9,9 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
 	"github.com/ulikunitz/xz/lzma"
+
+	"github.com/rootctl/rootctl/internal/debootstrap/deb/xz"
 )
 
 const (
@@ -30,7 +31,7 @@ func (e *LimitError) Error() string {
 // A Pool keeps idle decoders, which hold large buffers, for the next package. The zero value is
 // ready; a Pool may be used from several goroutines and must not be copied.
 type Pool struct {
-	buffers, gzips, zstds sync.Pool
+	buffers, gzips, xzs, zstds sync.Pool
 }
 
 // A codec is a decoder that can go back to its pool.
@@ -69,8 +70,7 @@ func (p *Pool) open(in *bufio.Reader, compression string) (codec, error) {
 	case "bz2":
 		return codec{bzip2.NewReader(in), func() {}}, nil
 	case "xz":
-		r, err := xz.NewReader(in)
-		return codec{r, func() {}}, err
+		return p.xz(in), nil
 	case "lzma":
 		r, err := lzma.ReaderConfig{DictCap: MaxDictionary}.NewReader(in)
 		return codec{r, func() {}}, err
@@ -87,6 +87,18 @@ func (p *Pool) gzip(in io.Reader) (codec, error) {
 		return codec{}, err
 	}
 	return codec{z, func() { p.gzips.Put(z) }}, nil
+}
+
+func (p *Pool) xz(in *bufio.Reader) codec {
+	z, _ := p.xzs.Get().(*xz.Reader)
+	if z == nil {
+		z = new(xz.Reader)
+	}
+	z.Reset(in, MaxDictionary)
+	return codec{z, func() {
+		z.Reset(nil, 0)
+		p.xzs.Put(z)
+	}}
 }
 
 func (p *Pool) zstd(in io.Reader) (codec, error) {
