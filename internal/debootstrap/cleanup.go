@@ -42,14 +42,11 @@ func (in *installer) finish(ctx context.Context) (*Installed, error) {
 			return nil, fmt.Errorf("%s: %w", s.what, err)
 		}
 	}
-	devices, err := makeDevices(in.t, in.lock.Rules.DeviceTable, epoch)
+	devices, err := in.devices(epoch)
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range in.nodes {
-		devices = append(devices, nodeEntry(n, epoch))
-	}
-	if err := in.t.ClampTimes(epoch); err != nil {
+	if err := in.t.ClampTimes(epoch, in.began); err != nil {
 		return nil, fmt.Errorf("clamp times: %w", err)
 	}
 	in.event(StageClean, "", 1, 1)

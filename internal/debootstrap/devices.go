@@ -2,6 +2,7 @@ package debootstrap
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -165,11 +166,11 @@ func (d device) entries(epoch int64) []cache.Entry {
 	return all
 }
 
-// makeDevices makes the directories and links of a table in the tree's /dev and
-// returns entries for its devices. A name that a package or script left in /dev
-// stays as it is.
-func makeDevices(t *unpack.Tree, table string, epoch int64) ([]cache.Entry, error) {
-	text, err := deviceTable(table)
+// devices makes the directories and links of the suite's table in the tree's
+// /dev and returns entries for its devices, and for those that packages ship. A
+// name that a package or script left in /dev stays as it is.
+func (in *installer) devices(epoch int64) ([]cache.Entry, error) {
+	text, err := deviceTable(in.lock.Rules.DeviceTable)
 	if err != nil {
 		return nil, err
 	}
@@ -177,19 +178,25 @@ func makeDevices(t *unpack.Tree, table string, epoch int64) ([]cache.Entry, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := t.MkdirAll("/dev", unpack.Meta{Mode: 0o755}); err != nil {
+	if err := in.realDir("/dev"); err != nil {
 		return nil, err
 	}
 	var all []cache.Entry
+	taken := map[string]bool{}
+	for _, n := range in.nodes {
+		e := nodeEntry(n, epoch)
+		taken[e.Path] = true
+		all = append(all, e)
+	}
 	for _, d := range devices {
 		switch d.kind {
 		case 'd':
-			err = t.MkdirAll("/dev/"+d.name, unpack.Meta{Mode: d.mode})
+			err = in.t.MkdirAll("/dev/"+d.name, unpack.Meta{Mode: d.mode})
 		case 'l':
-			_, err = t.Symlink(d.target, "/dev/"+d.name)
+			_, err = in.t.Symlink(d.target, "/dev/"+d.name)
 		default:
 			for _, e := range d.entries(epoch) {
-				if !t.Exists("/" + e.Path) {
+				if !taken[e.Path] && !in.t.Exists("/"+e.Path) {
 					all = append(all, e)
 				}
 			}
@@ -198,6 +205,7 @@ func makeDevices(t *unpack.Tree, table string, epoch int64) ([]cache.Entry, erro
 			return nil, fmt.Errorf("make /dev/%s: %w", d.name, err)
 		}
 	}
+	slices.SortFunc(all, func(a, b cache.Entry) int { return strings.Compare(a.Path, b.Path) })
 	return all, nil
 }
 

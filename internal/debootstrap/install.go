@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/internal/debootstrap/control"
@@ -101,6 +102,7 @@ type installer struct {
 	pkgs  map[string]*pkg
 	ids   *unpack.IDs
 	nodes []unpack.Node
+	began int64 // Unix time
 
 	mu      sync.Mutex // guards what follows
 	newest  int64
@@ -126,6 +128,7 @@ func newInstaller(l *Lock, o InstallOptions, t *unpack.Tree) *installer {
 	in := &installer{
 		InstallOptions: o, lock: l, t: t, db: dpkg.New(t),
 		pkgs: make(map[string]*pkg, len(l.Packages)), started: map[string]bool{},
+		began: time.Now().Unix(),
 	}
 	for i := range l.Packages {
 		p := &l.Packages[i]

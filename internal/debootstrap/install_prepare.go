@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/rootctl/rootctl/internal/debootstrap/unpack"
 )
 
@@ -38,8 +40,8 @@ const (
 // whether prepare fails or not.
 func (in *installer) prepare() (*undoing, error) {
 	u := &undoing{}
-	for _, d := range []string{"/dev", "/proc", "/sys", "/run", "/tmp"} {
-		if err := in.t.MkdirAll(d, unpack.Meta{Mode: 0o755}); err != nil {
+	for _, d := range []string{"/dev", "/proc", "/sys", "/run"} {
+		if err := in.realDir(d); err != nil {
 			return u, err
 		}
 	}
@@ -56,6 +58,19 @@ func (in *installer) prepare() (*undoing, error) {
 		return u, in.divert(u, "/sbin/initctl", stubInitctl)
 	}
 	return u, nil
+}
+
+// realDir makes a top-level directory, and refuses a root that has something
+// else there: what is mounted on it, or written to it, would land elsewhere.
+func (in *installer) realDir(name string) error {
+	if err := in.t.MkdirAll(name, unpack.Meta{Mode: 0o755}); err != nil {
+		return err
+	}
+	st, err := in.t.Lstat(name)
+	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		err = fmt.Errorf("%s is not a directory", name)
+	}
+	return err
 }
 
 func (in *installer) prepareFiles(u *undoing) error {
@@ -91,7 +106,7 @@ func (in *installer) prepareFiles(u *undoing) error {
 // of it.
 func (in *installer) removeFile(name string) error {
 	st, err := in.t.Lstat(name)
-	if err != nil || st.Mode&0o170000 != 0o100000 {
+	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil
 	}
 	return in.t.Remove(name)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -179,6 +180,7 @@ func (u *unpacker) one(ctx context.Context, p *pkg) error {
 	up := &unpack.Package{
 		Name: p.Name, Conffiles: map[string]bool{}, ConffilesNew: !p.Required,
 		IDs: in.ids, Replaces: in.replaces, Overrides: u.overrides,
+		Limits: unpack.Limits{Bytes: p.limit()},
 	}
 	for _, c := range p.db.Conffiles {
 		if !c.RemoveOnUpgrade {
@@ -207,6 +209,16 @@ func (u *unpacker) one(ctx context.Context, p *pkg) error {
 	in.mu.Unlock()
 	in.event(StageUnpack, p.Name, done, int64(len(in.pkgs)))
 	return nil
+}
+
+// limit is how many bytes a package may unpack to: what it says of itself, or
+// what its size makes likely, and room to be wrong.
+func (p *pkg) limit() int64 {
+	kib, err := strconv.ParseInt(control.Field(p.db.Paragraph, "Installed-Size"), 10, 64)
+	if err != nil || kib < 0 || kib > 1<<30 {
+		kib = 0
+	}
+	return 256<<20 + max(2*kib<<10, 200*p.Size)
 }
 
 // settle ends a stage's unpacking.

@@ -135,7 +135,9 @@ func (a *applier) add(d *Dir, r Round, required bool) error {
 		m = &dirMeta{path: d.Path}
 		a.todo[ino] = m
 	}
-	m.mtime = max(m.mtime, d.MTime)
+	if !m.known || required {
+		m.mtime = d.MTime
+	}
 	// Required packages come before any script has run: they set what they name.
 	// Base packages set only what was made in this round.
 	if !m.known || required && r.LastWins {

@@ -67,18 +67,21 @@ func (t *Tree) Empty(name string, keep func(string) bool) error {
 	return err
 }
 
-// ClampTimes sets mtimes later than epoch to epoch, of all names and of the
-// tree itself.
-func (t *Tree) ClampTimes(epoch int64) error {
+// ClampTimes sets to epoch the mtimes that are later, and those not before
+// since: they are of this build, even if a clock says that the epoch is still
+// to come. It covers all names and the tree itself.
+func (t *Tree) ClampTimes(epoch, since int64) error {
 	fd, err := unix.Openat(t.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
-	return clampDir(fd, ".", epoch, 0)
+	return clamper{epoch, since}.dir(fd, ".", 0)
 }
 
-// clampDir clamps what is in the open directory fd, then it, and closes it.
-func clampDir(fd int, name string, epoch int64, depth int) error {
+type clamper struct{ epoch, since int64 }
+
+// dir clamps what is in the open directory fd, and closes it.
+func (c clamper) dir(fd int, name string, depth int) error {
 	f := os.NewFile(uintptr(fd), name)
 	defer f.Close()
 	if depth > maxDepth {
@@ -89,17 +92,17 @@ func clampDir(fd int, name string, epoch int64, depth int) error {
 		return err
 	}
 	for _, n := range names {
-		if err := clampName(fd, n, epoch, depth); err != nil {
+		if err := c.name(fd, n, depth); err != nil {
 			return fmt.Errorf("%s: %w", n, err)
 		}
 	}
 	if depth > 0 {
 		return nil // its parent does it, knowing its time
 	}
-	return clampName(fd, ".", epoch, -1)
+	return c.name(fd, ".", -1)
 }
 
-func clampName(dir int, n string, epoch int64, depth int) error {
+func (c clamper) name(dir int, n string, depth int) error {
 	var st unix.Stat_t
 	if err := unix.Fstatat(dir, n, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
@@ -109,13 +112,13 @@ func clampName(dir int, n string, epoch int64, depth int) error {
 		if err != nil {
 			return err
 		}
-		if err := clampDir(fd, n, epoch, depth+1); err != nil {
+		if err := c.dir(fd, n, depth+1); err != nil {
 			return err
 		}
 	}
-	late := st.Mtim.Sec > epoch || st.Mtim.Sec == epoch && st.Mtim.Nsec > 0
-	if !late {
+	late := st.Mtim.Sec > c.epoch || st.Mtim.Sec == c.epoch && st.Mtim.Nsec > 0
+	if !late && st.Mtim.Sec < c.since {
 		return nil
 	}
-	return setTime(dir, n, epoch)
+	return setTime(dir, n, c.epoch)
 }

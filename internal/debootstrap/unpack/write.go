@@ -210,13 +210,18 @@ func (w *writer) symlink(m *member, at place) error {
 	if err != nil {
 		return err
 	}
-	w.links[m.dst] = true
-	clear(w.checked)
-	w.res.Links = append(w.res.Links, m.dst)
+	w.link(m.dst)
 	if err := unix.Fchownat(at.d.fd, at.name, m.meta.UID, m.meta.GID, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
 	}
 	return setTime(at.d.fd, at.name, m.mtime)
+}
+
+// link notes that the package has a symbolic link at p.
+func (w *writer) link(p string) {
+	w.links[p] = true
+	clear(w.checked)
+	w.res.Links = append(w.res.Links, p)
 }
 
 // hardlink links to a file of the same package: one that lies elsewhere is not
@@ -227,7 +232,7 @@ func (w *writer) hardlink(m *member, at place) error {
 		return fmt.Errorf("hard link to %q: %w", m.Linkname, err)
 	}
 	real, ok := w.wrote[target]
-	if !ok || w.links[target] {
+	if !ok {
 		return fmt.Errorf("hard link to %q, which is no earlier file of the package", m.Linkname)
 	}
 	if real == "" {
@@ -241,6 +246,9 @@ func (w *writer) hardlink(m *member, at place) error {
 	err = exclusive(at, func() error { return unix.Linkat(td.fd, base, at.d.fd, at.name, 0) })
 	if err != nil {
 		return err
+	}
+	if w.links[filepath.Clean(real)] { // a second name for a symbolic link
+		w.link(m.dst)
 	}
 	if s, ok := w.hashes[target]; ok && w.p.HashAll {
 		w.hashes[m.path] = s
