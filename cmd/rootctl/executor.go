@@ -64,7 +64,7 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 		spec.Hosts, _ = os.ReadFile("/etc/hosts")
 	}
 	spec.Lower, spec.Work = []string{lease.Tree}, temp.Path
-	keep := &runner.Keep{Locks: []*os.File{lease.LockFile(), temp.LockFile()}, Remove: []string{temp.Path}}
+	keep := &runner.Keep{Locks: []*os.File{lease.LockFile(), temp.LockFile()}, Remove: tempPaths(temp)}
 	if spec.UserNS == "own" {
 		ids, lock, err := runner.ClaimIDs(idsDir)
 		if err != nil {

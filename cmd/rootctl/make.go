@@ -106,9 +106,12 @@ func (a *app) lastBuilt(ctx context.Context, store *cache.Store, req debootstrap
 	return lease, true
 }
 
+// tempPaths is what goes with a temporary folder, in the order of the cache's protocol: its lock last.
+func tempPaths(t *cache.Temp) []string { return []string{t.Path, t.LockFile().Name()} }
+
 // guardTemp keeps a build's temporary folder under a keeper's eye, so that it goes when rootctl dies.
 func guardTemp(t *cache.Temp) (func(), error) {
-	g, err := runner.StartGuard(runner.Keep{Locks: []*os.File{t.LockFile()}, Remove: []string{t.Path}})
+	g, err := runner.StartGuard(runner.Keep{Locks: []*os.File{t.LockFile()}, Remove: tempPaths(t)})
 	if err != nil {
 		return nil, err
 	}

@@ -283,6 +283,9 @@ func (j *job) remember(res *Result, root bool) error {
 
 // make downloads, installs, hashes and seals.
 func (j *job) make(ctx context.Context, ar *archive.Archive, key keyed, l *resolved) (*Result, error) {
+	if _, err := j.Store.Sweep(); err != nil { // what a power cut or a lost keeper left
+		j.Log.Debug("sweep the cache", "error", err)
+	}
 	temp, err := j.Store.Temp()
 	if err != nil {
 		return nil, err

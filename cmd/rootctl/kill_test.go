@@ -1,0 +1,192 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rootctl/rootctl/internal/debootstrap/testarchive"
+)
+
+// TestKilledBuilds ends builds by SIGKILL and SIGINT at random moments, so in every stage, and looks for
+// anything left: processes, mounts, temporary folders, half roots. The last build of each signal must
+// give the digest of an undisturbed one.
+func TestKilledBuilds(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: builds and containers")
+	}
+	rounds := 12
+	if v := os.Getenv("ROOTCTL_SOAK_KILLS"); v != "" {
+		rounds, _ = strconv.Atoi(v)
+	}
+	f := newFixture(t)
+	start := time.Now()
+	want := f.build(t, filepath.Join(t.TempDir(), "calm"))
+	took := time.Since(start)
+	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGINT} {
+		t.Run(sig.String(), func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "cache")
+			for n := range rounds {
+				if n%4 == 0 {
+					dir = filepath.Join(t.TempDir(), fmt.Sprint("cache", n)) // downloads, too, begin anew
+				}
+				// Spread over the build's length, with a jitter, so that no stage is left out.
+				delay := time.Duration(n+1) * took / time.Duration(rounds+1)
+				delay += time.Duration(rand.Int64N(int64(took) / int64(rounds)))
+				f.killOne(t, dir, sig, delay)
+				f.checkLeft(t, dir, fmt.Sprintf("%v after %v", sig, delay))
+			}
+			if got := f.build(t, dir); got != want {
+				t.Errorf("digest after kills %s, undisturbed %s", got, want)
+			}
+		})
+	}
+}
+
+// fixture is rootctl, as this test binary, and an archive for it.
+type fixture struct {
+	self string
+	args []string
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	archive := testarchive.HostArchive(t, "bionic")
+	keyring := filepath.Join(t.TempDir(), "fixture.gpg")
+	if err := os.WriteFile(keyring, archive.Keyring(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// A copy of this binary under the name by which TestMain knows that it is to be rootctl.
+	self := filepath.Join(t.TempDir(), "rootctl")
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(exe, self); err != nil {
+		data, err := os.ReadFile(exe)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(self, data, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return &fixture{self: self, args: []string{"build", "--mirror", archive.Serve(t).URL, "--only-mirror", "--keyring", keyring, "--tag", "fixture", "bionic"}}
+}
+
+func (f *fixture) command(dir string, args ...string) *exec.Cmd {
+	c := exec.Command(f.self, args...)
+	c.Env = append(os.Environ(), "ROOTCTL_CACHE="+dir)
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return c
+}
+
+// build runs an undisturbed build and returns the root's digest.
+func (f *fixture) build(t *testing.T, dir string) string {
+	t.Helper()
+	out, err := f.command(dir, f.args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	entries, err := os.ReadDir(filepath.Join(dir, "roots"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			return e.Name()
+		}
+	}
+	t.Fatalf("build left no root\n%s", out)
+	return ""
+}
+
+func (f *fixture) killOne(t *testing.T, dir string, sig syscall.Signal, delay time.Duration) {
+	t.Helper()
+	c := f.command(dir, f.args...)
+	var out strings.Builder
+	c.Stdout, c.Stderr = &out, &out
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(delay)
+	_ = c.Process.Signal(sig) // it may have ended by itself, which is as good
+	err := c.Wait()
+	if strings.Contains(out.String(), "panic") || strings.Contains(out.String(), "goroutine ") {
+		t.Errorf("%v after %v: %v\n%s", sig, delay, err, out.String())
+	}
+	if sig == syscall.SIGINT && err != nil && c.ProcessState.ExitCode() != codeInterrupted {
+		t.Errorf("INT after %v: exit code %d, want %d\n%s", delay, c.ProcessState.ExitCode(), codeInterrupted, out.String())
+	}
+}
+
+// checkLeft gives the keeper a moment, then reports all that is left of a build.
+func (f *fixture) checkLeft(t *testing.T, dir, when string) {
+	t.Helper()
+	var left []string
+	for deadline := time.Now().Add(3 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		left = append(f.processes(t, dir), leftFiles(t, dir)...)
+		if len(left) == 0 || time.Now().After(deadline) {
+			break
+		}
+	}
+	if len(left) > 0 {
+		t.Errorf("%s: left behind: %q", when, left)
+	}
+}
+
+// processes lists those that run our program, have their root below dir, or hold a file of it open.
+func (f *fixture) processes(t *testing.T, dir string) []string {
+	t.Helper()
+	pids, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, p := range pids {
+		if p == "/proc/"+strconv.Itoa(os.Getpid()) {
+			continue
+		}
+		for _, link := range []string{"exe", "root", "cwd"} {
+			to, err := os.Readlink(p + "/" + link)
+			if err == nil && (strings.HasPrefix(to, f.self) || strings.HasPrefix(to, dir)) {
+				out = append(out, p+"/"+link+" is "+to)
+			}
+		}
+		if mounts, err := os.ReadFile(p + "/mountinfo"); err == nil && strings.Contains(string(mounts), dir) {
+			out = append(out, p+" has a mount of "+dir)
+		}
+	}
+	return out
+}
+
+// leftFiles lists what stands in tmp/ and trash/, and roots without a manifest.
+func leftFiles(t *testing.T, dir string) []string {
+	t.Helper()
+	var out []string
+	for _, sub := range []string{"tmp", "trash"} {
+		entries, _ := os.ReadDir(filepath.Join(dir, sub)) // absent when the build was killed before it made the cache
+		for _, e := range entries {
+			if strings.HasSuffix(e.Name(), ".part") || strings.HasSuffix(e.Name(), ".part.lock") {
+				continue // a download to be resumed
+			}
+			out = append(out, sub+"/"+e.Name())
+		}
+	}
+	entries, _ := os.ReadDir(filepath.Join(dir, "roots"))
+	for _, e := range entries {
+		if e.IsDir() {
+			if _, err := os.Stat(filepath.Join(dir, "roots", e.Name()+".mtree")); err != nil {
+				out = append(out, "half root "+e.Name())
+			}
+		}
+	}
+	return out
+}
