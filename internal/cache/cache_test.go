@@ -96,6 +96,19 @@ func TestSealLeaseRemove(t *testing.T) {
 	if len(roots) != 1 || roots[0].Size != m.TarSize || roots[0].Entries != len(m.Entries) || roots[0].Used.IsZero() {
 		t.Errorf("Roots: %+v", roots)
 	}
+	if _, err := s.unlinkRoot(d, true); !errors.Is(err, ErrBusy) {
+		t.Errorf("a whole root was taken for a broken one: %v", err)
+	}
+	for _, prefix := range []Digest{d[:4], d[:20], d, "sha256:" + d} {
+		if got, err := s.FindRoot(string(prefix)); got != d || err != nil {
+			t.Errorf("FindRoot(%s): %s %v", prefix, got, err)
+		}
+	}
+	for _, prefix := range []Digest{"", d[:3], d + "0", "../", "x" + d[:9]} {
+		if got, err := s.FindRoot(string(prefix)); !errors.Is(err, ErrNotFound) {
+			t.Errorf("FindRoot(%s): %s %v", prefix, got, err)
+		}
+	}
 	must(t, s.Remove(d))
 	if _, err := s.Lease(ctx, d); !errors.Is(err, ErrNotFound) {
 		t.Errorf("Lease after Remove: %v", err)

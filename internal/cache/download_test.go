@@ -220,6 +220,7 @@ func TestDamagedDownload(t *testing.T) {
 	must(t, ensure(s, fill))
 	wantPool(t, s)
 
+	must(t, os.Chmod(path, 0o600))
 	must(t, os.Truncate(path, 10))
 	if s.HasDownload(poolID, int64(len(pool))) {
 		t.Error("cut: HasDownload")

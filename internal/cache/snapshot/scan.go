@@ -47,10 +47,12 @@ func scan(ctx context.Context, tree string, o ScanOptions, w io.Writer) (*Manife
 		}
 		return p.extras("")
 	}, func(j *job, each func(func([]byte) error) error) error {
-		err := t.entry(&j.entry, each)
+		if err := t.entry(&j.entry, each); err != nil {
+			return err // and the sum may not be there
+		}
 		j.entry.SHA256 = j.sum
 		m.Entries = append(m.Entries, j.entry)
-		return err
+		return nil
 	})
 	if err == nil {
 		err = t.end()
