@@ -157,7 +157,7 @@ func TestBadManifests(t *testing.T) {
 
 // What is read is written again as the same text: there is one text for a manifest.
 func FuzzReadManifest(f *testing.F) {
-	f.Add("d 0755 0 0 7 .\nf 4755 3000000 1 9 a\\040b 0 "+string(Sum(nil))+" user.a\\075b=eA==\n")
+	f.Add("d 0755 0 0 7 .\nf 4755 3000000 1 9 a\\040b 0 " + string(Sum(nil)) + " user.a\\075b=eA==\n")
 	f.Add("d 0755 0 0 0 .\nd 0755 0 0 0 dev\nc 0666 0 0 0 dev/null 1:3\nl 0777 0 0 0 l ../\\377\np 0600 0 0 0 p\n")
 	f.Fuzz(func(t *testing.T, lines string) {
 		in := signed(fmt.Sprintf("%s - 0 %d\n%s", magic, strings.Count(lines, "\n"), lines))
