@@ -157,13 +157,32 @@ func (e *NoMirror) Unwrap() error {
 	return worst
 }
 
+// Hint is the next step to take.
+func (e *NoMirror) Hint() string {
+	var u *pgp.Untrusted
+	var h interface{ Hint() string }
+	worst := e.Unwrap()
+	switch {
+	case errors.As(worst, &h):
+		return h.Hint()
+	case errors.As(worst, &u):
+		return "if this archive is signed by other keys, give them with --keyring"
+	case errors.Is(worst, fetch.ErrDenied):
+		return "give user and password in the mirror's URL: http://USER:PASSWORD@HOST/..."
+	}
+	return "try another --mirror"
+}
+
+// untrusted is the gravity from which on a mirror's answer is suspicious.
+const untrusted = 3
+
 func gravity(err error) int {
 	var u *pgp.Untrusted
 	switch {
 	case errors.As(err, &u):
-		return 4
+		return untrusted + 1
 	case errors.Is(err, ErrNotTrusted):
-		return 3
+		return untrusted
 	case fetch.Offline(err):
 		return 1
 	case errors.Is(err, ErrNotFound):

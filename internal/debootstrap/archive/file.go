@@ -29,55 +29,60 @@ func (a *Archive) Fetch(ctx context.Context, pocket string, f File) error {
 	return a.ensure(ctx, p, []string{f.Path}, f)
 }
 
-// ensure brings a file into the store from the first of its paths that exists.
+// ensure brings a file into the store from the first of its paths that exists. Wrong content is asked
+// for once more: it may have been put together from answers that did not fit.
 func (a *Archive) ensure(ctx context.Context, p *Pocket, paths []string, f File) error {
-	var mirror string
-	err := a.o.Store.Ensure(ctx, f.SHA256, f.Size, func(ctx context.Context, part *cache.Part) (err error) {
-		mirror, err = a.fill(ctx, p, paths, f, part)
-		return err
-	})
 	var wrong *cache.MismatchError
-	if errors.As(err, &wrong) {
-		return p.mismatch(mirror, f.Path, err)
+	for again := true; ; again = false {
+		var mirror string
+		err := a.o.Store.Ensure(ctx, f.SHA256, f.Size, func(ctx context.Context, part *cache.Part) (err error) {
+			mirror, err = a.fill(ctx, p, paths, f, part)
+			return err
+		})
+		switch {
+		case !errors.As(err, &wrong):
+			return err
+		case !again:
+			return p.mismatch(mirror, f.Path, err)
+		}
 	}
-	return err
 }
 
 // fill gets the file from the mirror in use; if that fails on the way, from the next: the digest says
 // whether it is the same file there. mirror is the last one asked.
 func (a *Archive) fill(ctx context.Context, p *Pocket, paths []string, f File, part *cache.Part) (mirror string, err error) {
+	var failed, missing error
 	first := p.current()
 	for i := first; i < len(p.mirrors); i++ {
 		if p.isDown(i) {
 			continue
 		}
 		mirror = fetch.RedactURL(p.mirrors[i])
-		got := a.fillFrom(ctx, p, i, paths, f, part)
-		if got == nil || ctx.Err() != nil {
-			return mirror, got
-		}
-		if !fetch.Offline(got) && !errors.Is(got, fetch.ErrDenied) {
-			if wrong := errors.Is(got, fetch.ErrNotFound) || errors.Is(got, fetch.ErrSize); !wrong || i != first {
-				return mirror, cmpErr(err, got)
+		err := a.fillFrom(ctx, p, i, paths, f, part)
+		switch {
+		case err == nil || ctx.Err() != nil:
+			return mirror, err
+		case errors.Is(err, fetch.ErrNotFound) || errors.Is(err, fetch.ErrSize):
+			missing = p.mismatch(mirror, f.Path, err)
+			if i == first {
+				return mirror, missing
 			}
-			return mirror, p.mismatch(mirror, f.Path, got)
+		case fetch.Offline(err) || errors.Is(err, fetch.ErrDenied):
+			failed = err
+			if p.setDown(i) {
+				a.o.Log.Warn("mirror fails, going on without it", "mirror", mirror, "error", err)
+			}
+		default:
+			return mirror, err
 		}
-		err = cmpErr(err, got)
-		if p.setDown(i) {
-			a.o.Log.Warn("mirror fails, going on without it", "mirror", mirror, "error", got)
-		}
 	}
-	if err == nil {
-		err = fmt.Errorf("get %s: every mirror of %s has failed before", f.Path, p.Suite)
+	if missing != nil {
+		return mirror, missing
 	}
-	return mirror, fmt.Errorf("%w: %w", ErrOffline, err)
-}
-
-func cmpErr(first, second error) error {
-	if first != nil {
-		return first
+	if failed == nil {
+		failed = errors.New("every mirror has failed before")
 	}
-	return second
+	return mirror, fmt.Errorf("get %s of %s: %w: %w", f.Path, p.Suite, ErrOffline, failed)
 }
 
 func (a *Archive) fillFrom(ctx context.Context, p *Pocket, i int, paths []string, f File, part *cache.Part) (err error) {

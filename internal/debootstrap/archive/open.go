@@ -135,7 +135,11 @@ func (a *Archive) open(ctx context.Context, p *Pocket, from int) error {
 		if errors.Is(err, fetch.ErrNotFound) {
 			err = fmt.Errorf("no such suite: %w (%w)", err, ErrNotFound)
 		}
-		a.o.Log.Debug("mirror not used", "suite", p.Suite, "mirror", fetch.RedactURL(p.mirrors[i]), "error", err)
+		level := slog.LevelDebug
+		if gravity(err) >= untrusted {
+			level = slog.LevelWarn
+		}
+		a.o.Log.Log(ctx, level, "mirror not used", "suite", p.Suite, "mirror", fetch.RedactURL(p.mirrors[i]), "error", err)
 		none.Tried = append(none.Tried, Attempt{fetch.RedactURL(p.mirrors[i]), err})
 		offline = offline && fetch.Offline(err)
 	}
@@ -263,15 +267,21 @@ func checkMirror(m string) error {
 	return nil
 }
 
-// Refresh reads the Release of every pocket again from the mirror in use, and reports whether one has
-// changed. Nothing else may use the archive meanwhile.
+// Refresh reads the Release of every pocket again from the mirror in use, or if that does not answer
+// from the next, and reports whether a Release or a mirror has changed. Nothing else may use the
+// archive meanwhile.
 func (a *Archive) Refresh(ctx context.Context) (changed bool, err error) {
 	for _, p := range a.Pockets {
 		r, err := a.release(ctx, p, p.at, true)
-		if err != nil {
+		switch {
+		case fetch.Offline(err):
+			if err := a.open(ctx, p, p.at+1); err != nil {
+				return changed, err
+			}
+			changed = true
+		case err != nil:
 			return changed, fmt.Errorf("read Release of %s again: %w", p.Suite, err)
-		}
-		if r.Digest != p.Release.Digest {
+		case r.Digest != p.Release.Digest:
 			changed = true
 			p.use(p.at, r)
 		}
