@@ -197,6 +197,35 @@ func TestScanRefuses(t *testing.T) {
 	})
 }
 
+// A scan that ends early, at any file, leaves no descriptor open.
+func TestCancelledScan(t *testing.T) {
+	tree := t.TempDir()
+	for i := range 300 {
+		must(t, os.WriteFile(fmt.Sprintf("%s/%d", tree, i), make([]byte, i*3000), 0o644))
+	}
+	open := func() int {
+		names, err := os.ReadDir("/proc/self/fd")
+		must(t, err)
+		return len(names)
+	}
+	before := open()
+	for stop := int64(1); stop < 1<<27; stop *= 3 {
+		ctx, cancel := context.WithCancel(context.Background())
+		_, _, _, err := Scan(ctx, tree, ScanOptions{Workers: 4, Progress: func(n int64) {
+			if n >= stop {
+				cancel()
+			}
+		}})
+		cancel()
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled after %d bytes: %v", stop, err)
+		}
+	}
+	if after := open(); after != before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+}
+
 func mountedTask() {
 	tree := os.Args[1]
 	err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")

@@ -17,7 +17,7 @@ import (
 // ScanOptions say how a tree becomes a manifest.
 type ScanOptions struct {
 	Epoch    int64       // times after it become it (so the zero value makes all 1970)
-	Extra    []Entry     // joined to what is on disk, or in its place: device nodes
+	Extra    []Entry     // joined to what is on disk, or in its place: device nodes, fifos
 	Workers  int         // 0: as many as processors
 	Progress func(int64) // called from one goroutine with the bytes of tar made so far
 }
@@ -169,7 +169,7 @@ func openat(dir int, name string, flags int) (int, error) {
 }
 
 // Verify compares tree with m and returns the differences, a line each, none if it is whole. Device
-// nodes are m's alone and not looked for. Owners, modes, times and attributes are compared only if root
+// nodes and fifos may be m's alone and are not missed. Owners, modes, times and attributes are compared only if root
 // asks: another user's disk cannot express them, and m is authoritative.
 func (m *Manifest) Verify(ctx context.Context, tree string) ([]string, error) {
 	disk, _, err := scan(ctx, tree, ScanOptions{Epoch: math.MaxInt64}, io.Discard)
@@ -192,7 +192,7 @@ func (m *Manifest) diff(disk *Manifest, metadata bool) []string {
 		}
 		switch {
 		case c < 0:
-			if a[0].Type != TypeChar && a[0].Type != TypeBlock {
+			if !a[0].special() {
 				out = append(out, "missing "+quote(a[0].Path))
 			}
 			a = a[1:]

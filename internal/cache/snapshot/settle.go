@@ -8,7 +8,7 @@ import (
 
 // Settle makes tree look as m says, as far as a sealed tree should: device nodes (they live in m and in
 // tars only) and sockets go, times are set. A name that m does not know means that the tree was changed
-// after Scan, and is an error.
+// after Scan, and is an error. A device or fifo that only m has stays so.
 func (m *Manifest) Settle(tree string) error {
 	s := &settler{entries: m.Entries}
 	err := walk(tree, s.visit, s.leave)
@@ -48,10 +48,10 @@ func (s *settler) visit(f *found) error {
 	return setTime(f, f.dir, f.name, e.MTime)
 }
 
-// pass skips the entries before path, all if path is empty: only devices may be missing.
+// pass skips the entries before path, all if path is empty: only those that may be missing.
 func (s *settler) pass(path string) error {
 	for len(s.entries) > 0 && (path == "" || compare(s.entries[0].Path, path) < 0) {
-		if t := s.entries[0].Type; t != TypeChar && t != TypeBlock {
+		if !s.entries[0].special() {
 			return fmt.Errorf("%s is gone", s.entries[0].Path)
 		}
 		s.entries = s.entries[1:]

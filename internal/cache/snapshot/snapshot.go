@@ -79,6 +79,12 @@ type Entry struct {
 	SHA256       Digest            // files only
 }
 
+// special reports whether e is of a kind that a tree may lack and a manifest have: the node is all there
+// is to it.
+func (e *Entry) special() bool {
+	return e.Type == TypeChar || e.Type == TypeBlock || e.Type == TypeFifo
+}
+
 // A Manifest lists a root's entries in canonical order, the root directory first.
 type Manifest struct {
 	Entries []Entry

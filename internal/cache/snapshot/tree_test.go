@@ -96,5 +96,6 @@ func oddTree(t *testing.T) string {
 
 var devices = []Entry{
 	{Path: "etc/null", Type: TypeChar, Mode: 0o666, Major: 1, Minor: 3},
+	{Path: "a/initctl", Type: TypeFifo, Mode: 0o600},
 	{Path: "a/loop", Type: TypeBlock, Mode: 0o660, GID: 6, Major: 7, Minor: 300},
 }
