@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -57,5 +58,33 @@ func ComparePackages(ours, theirs Packages, common bool) (all []Difference, only
 			}
 		}
 	}
+	slices.Sort(onlyOurs)
+	slices.Sort(onlyTheirs)
 	return all, onlyOurs, onlyTheirs
+}
+
+// OwnedBy returns those files of a tree that the named packages ("name:arch") ship, by the .list files
+// of its dpkg database. Paths are those on disk: /bin/sh is usr/bin/sh where bin is a link.
+func OwnedBy(root string, tree Tree, names map[string]bool) (Tree, error) {
+	part := Tree{}
+	for p := range names {
+		name, _, _ := strings.Cut(p, ":")
+		list, err := os.ReadFile(filepath.Join(root, "var/lib/dpkg/info", name+".list"))
+		if os.IsNotExist(err) { // of a package that is Multi-Arch: same
+			list, err = os.ReadFile(filepath.Join(root, "var/lib/dpkg/info", p+".list"))
+		}
+		if err != nil {
+			return nil, err
+		}
+		for line := range strings.SplitSeq(strings.TrimSpace(string(list)), "\n") {
+			line = strings.TrimPrefix(line, "/")
+			if top, rest, ok := strings.Cut(line, "/"); ok && tree[top].Type == 'l' {
+				line = tree[top].Link + "/" + rest
+			}
+			if n, ok := tree[line]; ok {
+				part[line] = n
+			}
+		}
+	}
+	return part, nil
 }

@@ -87,6 +87,32 @@ func TestCompareTreesSeesEachKind(t *testing.T) {
 	}
 }
 
+func TestOnlyTheDayIsMaskedInShadow(t *testing.T) {
+	scan := func(text string) Tree {
+		dir := t.TempDir()
+		if err := os.Mkdir(filepath.Join(dir, "etc"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "etc/shadow"), []byte(text), 0o640); err != nil {
+			t.Fatal(err)
+		}
+		tree, err := ScanTree(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tree
+	}
+	ours := scan("root:*:17647:0:99999:7:::\n")
+	if all := CompareTrees(ours, scan("root:*:20000:0:99999:7:::\n")); len(all) != 0 {
+		t.Errorf("another day: %v", all)
+	}
+	for _, other := range []string{"root:*:20000:0:::::\n", "root::20000:0:99999:7:::\n", "root:*::0:99999:7:::\n"} {
+		if all := CompareTrees(ours, scan(other)); len(all) != 1 || all[0].Kind != "content" {
+			t.Errorf("%q: %v", other, all)
+		}
+	}
+}
+
 func TestJoinBelievesNoRecord(t *testing.T) {
 	entries := func() []cache.Entry {
 		sum := cache.Sum([]byte("x"))

@@ -63,6 +63,7 @@ func main() {
 
 // root is a tree with its packages, by whoever it was made.
 type root struct {
+	dir      string
 	packages reference.Packages
 	tree     reference.Tree
 }
@@ -154,7 +155,8 @@ func (o *options) buildOurs(ctx context.Context, job *reference.Job, work string
 	if r.tree, err = rc.Tree(rep.Digest); err != nil {
 		return r, false, fmt.Errorf("sealed root %s: %w", rep.Digest, err)
 	}
-	if r.packages, err = reference.ReadPackages(rc.Dir(rep.Digest)); err != nil {
+	r.dir = rc.Dir(rep.Digest)
+	if r.packages, err = reference.ReadPackages(r.dir); err != nil {
 		return r, false, err
 	}
 	fmt.Printf("rootctl      %5d files, %3d packages, sha256:%s\n", len(r.tree), len(r.packages), rep.Digest)
@@ -210,19 +212,23 @@ func (o *options) compareWith(ctx context.Context, job *reference.Job, work, nam
 			entries = append(entries, a)
 		}
 	}
-	return o.judge(name, ours, theirs, entries), nil
+	return o.judge(name, ours, theirs, entries)
 }
 
-// judge prints what differs. mmdebstrap chooses other packages by design, so with it the packages that
-// both have are compared, and trees only when the lists are the same.
-func (o *options) judge(name string, ours, theirs root, entries []*reference.Allowed) bool {
-	common := name == "mmdebstrap"
-	all, onlyOurs, onlyTheirs := reference.ComparePackages(ours.packages, theirs.packages, common)
-	if common && len(onlyOurs)+len(onlyTheirs) > 0 {
-		fmt.Printf("  its set is another by design: only ours %v, only its %v; trees are not compared\n", onlyOurs, onlyTheirs)
-	} else {
-		all = append(all, reference.CompareTrees(ours.tree, theirs.tree)...)
+// judge prints what differs. mmdebstrap chooses other packages by design: where it did, the packages that
+// both have are compared, and the files that those ship.
+func (o *options) judge(name string, ours, theirs root, entries []*reference.Allowed) (bool, error) {
+	all, onlyOurs, onlyTheirs := reference.ComparePackages(ours.packages, theirs.packages, name == "mmdebstrap")
+	whole := name != "mmdebstrap" || len(onlyOurs)+len(onlyTheirs) == 0
+	if !whole {
+		fmt.Printf("  its set is another by design: only ours %v, only its %v\n", onlyOurs, onlyTheirs)
+		var err error
+		if ours.tree, theirs.tree, err = shipped(ours, theirs); err != nil {
+			return false, err
+		}
+		fmt.Printf("  compared are %d files that the packages of both ship\n", len(ours.tree))
 	}
+	all = append(all, reference.CompareTrees(ours.tree, theirs.tree)...)
 	stand, allowed := reference.Judge(all, entries)
 	for _, d := range stand {
 		fmt.Printf("  DIFFERS %-9s %s: ours %s, %s's %s\n", d.Kind, d.Path, text(d.Ours), name, text(d.Theirs))
@@ -232,21 +238,37 @@ func (o *options) judge(name string, ours, theirs root, entries []*reference.All
 			fmt.Printf("  allowed %-9s %s: ours %s, its %s\n", d.Kind, d.Path, text(d.Ours), text(d.Theirs))
 		}
 	}
-	fmt.Printf("  %d differences, %d of them allowed:\n", len(all), len(allowed))
+	fmt.Printf("  %d differences, %d of them allowed\n", len(all), len(allowed))
 	for _, a := range entries {
 		if a.Used > 0 {
 			fmt.Printf("    %3d  %s (%s): %s\n", a.Used, a.Pattern, strings.Join(a.Kinds, ","), a.Reason)
 		}
 	}
 	for _, a := range entries {
-		if a.Used == 0 {
+		if a.Used == 0 && whole {
 			fmt.Printf("    unused: line %d of the allow-list, %s (%s)\n", a.Line, a.Pattern, strings.Join(a.Kinds, ","))
 		}
 	}
-	return len(stand) == 0
+	return len(stand) == 0, nil
+}
+
+// shipped cuts both trees down to the files of the packages that both have.
+func shipped(ours, theirs root) (a, b reference.Tree, err error) {
+	common := map[string]bool{}
+	for p := range ours.packages {
+		if _, ok := theirs.packages[p]; ok {
+			common[p] = true
+		}
+	}
+	if a, err = reference.OwnedBy(ours.dir, ours.tree, common); err != nil {
+		return nil, nil, err
+	}
+	b, err = reference.OwnedBy(theirs.dir, theirs.tree, common)
+	return a, b, err
 }
 
 func readRoot(dir string) (r root, err error) {
+	r.dir = dir
 	if r.tree, err = reference.ScanTree(dir); err != nil {
 		return r, err
 	}
