@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"net/url"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -267,8 +270,18 @@ func FuzzSuite(f *testing.F) {
 			t.Fatal(err)
 		}
 		su, err := s.Lookup("mine")
-		if err == nil && (su.Codename != "mine" || strings.Contains(fmt.Sprint(su.Mirrors), "@")) && !strings.Contains(string(b), "@") {
-			t.Fatalf("accepted %+v", su)
+		if err != nil {
+			return
+		}
+		for _, u := range slices.Concat(slices.Collect(maps.Values(su.Mirrors))...) {
+			if p, err := url.Parse(u); err != nil || p.User != nil || p.Scheme != "http" && p.Scheme != "https" {
+				t.Fatalf("accepted mirror %q", u)
+			}
+		}
+		for _, k := range su.Keyrings {
+			if path.Base(k) != k || k == ".." {
+				t.Fatalf("accepted keyring %q", k)
+			}
 		}
 	})
 }

@@ -200,6 +200,9 @@ func TestRefused(t *testing.T) {
 		{"cut", func(w *world) { w.srv.Fault(testarchive.Fault{Path: "InRelease", Truncate: 100}) }, ErrOffline, "EOF", "network"},
 		{"broken", func(w *world) { w.srv.Fault(testarchive.Fault{Path: "InRelease", Status: 500}) }, ErrOffline, "500", "network"},
 		{"closed", func(w *world) { w.o.Mirrors = []string{"http://127.0.0.1:1/ubuntu"} }, ErrOffline, "refused", "network"},
+		{"one has it not, one is closed", func(w *world) {
+			w.o.Mirrors = []string{w.srv.URL + "/elsewhere", "http://127.0.0.1:1/ubuntu"}
+		}, ErrOffline, "no such suite", "network"},
 		{"not a mirror", func(w *world) { w.o.Mirrors = []string{"ftp://127.0.0.1/ubuntu"} }, errAny, "http, https", "another --mirror"},
 	} {
 		t.Run(c.summary, func(t *testing.T) {

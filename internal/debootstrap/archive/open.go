@@ -122,7 +122,6 @@ func (a *Archive) defaults() error {
 // open takes the first mirror of p that works, from the given one on.
 func (a *Archive) open(ctx context.Context, p *Pocket, from int) error {
 	none := &NoMirror{Suite: p.Suite}
-	offline := true
 	for i := from; i < len(p.mirrors); i++ {
 		r, err := a.release(ctx, p, i, false)
 		if err == nil {
@@ -141,9 +140,8 @@ func (a *Archive) open(ctx context.Context, p *Pocket, from int) error {
 		}
 		a.o.Log.Log(ctx, level, "mirror not used", "suite", p.Suite, "mirror", fetch.RedactURL(p.mirrors[i]), "error", err)
 		none.Tried = append(none.Tried, Attempt{fetch.RedactURL(p.mirrors[i]), err})
-		offline = offline && fetch.Offline(err)
 	}
-	if offline && len(none.Tried) > 0 {
+	if fetch.Offline(none.Unwrap()) {
 		return a.offline(p, none)
 	}
 	return none
@@ -208,7 +206,9 @@ func (a *Archive) release(ctx context.Context, p *Pocket, i int, fresh bool) (*R
 func (a *Archive) message(ctx context.Context, p *Pocket, i int, have fetch.Validators, fresh bool) (m message, v fetch.Validators, err error) {
 	get := func(name string, have fetch.Validators) (fetch.Document, error) {
 		r := a.request(p, i, "dists/"+p.Suite+"/"+name)
-		r.Fresh = fresh
+		if r.Fresh = fresh; i < len(p.mirrors)-1 {
+			r.Attempts = 1
+		}
 		return a.o.Client.Read(ctx, r, maxRelease, have)
 	}
 	doc, err := get("InRelease", have)

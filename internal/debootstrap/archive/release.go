@@ -101,17 +101,15 @@ func (r *Release) fill(paragraph string) (err error) {
 
 // parseDate reads RFC 1123 dates, whose zone must be UTC: Go takes any other name for it.
 func parseDate(s string) (time.Time, error) {
-	for _, layout := range []string{"Mon, _2 Jan 2006 15:04:05 MST", "Mon, _2 Jan 2006 15:04:05 -0700"} {
-		t, err := time.Parse(layout, s)
-		if err != nil {
-			continue
-		}
-		if zone, _ := t.Zone(); strings.HasSuffix(layout, "MST") && zone != "UTC" && zone != "GMT" {
-			break
-		}
+	const layout = "Mon, _2 Jan 2006 15:04:05 "
+	if t, err := time.Parse(layout+"-0700", s); err == nil {
 		return t.UTC(), nil
 	}
-	return time.Time{}, fmt.Errorf("%.64q is not a date in UTC", s)
+	t, err := time.Parse(layout+"MST", s)
+	if zone, _ := t.Zone(); err != nil || zone != "UTC" && zone != "GMT" {
+		return time.Time{}, fmt.Errorf("%.64q is not a date in UTC", s)
+	}
+	return t.UTC(), nil
 }
 
 func parseSums(value string) (map[string]File, error) {
