@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,7 +21,8 @@ func removePaths(ctx context.Context, paths []string) error {
 			continue
 		}
 		if err == nil {
-			err = removeAt(ctx, dir, filepath.Base(p), 0)
+			r := remover{ctx: ctx, top: dir}
+			err = r.remove(dir, filepath.Base(p), 0)
 			unix.Close(dir)
 		}
 		if err != nil {
@@ -30,12 +32,19 @@ func removePaths(ctx context.Context, paths []string) error {
 	return errors.Join(errs...)
 }
 
-// maxDepth bounds the descriptors that a tree can make us hold. Deeper trees are refused: a path of the root may be
-// 4096 bytes long, but names can be nested without end by relative steps.
-const maxDepth = 4000
+// maxDepth bounds the open directories. Whoever nests deeper only to be in the way finds the rest of the tree moved up
+// and removed from there.
+const maxDepth = 100
 
-func removeAt(ctx context.Context, dir int, name string, depth int) error {
-	if err := ctx.Err(); err != nil {
+type remover struct {
+	ctx   context.Context
+	top   int // directory of the tree being removed, once it is open
+	moved int
+}
+
+// remove removes one name, whatever it is.
+func (r *remover) remove(dir int, name string, depth int) error {
+	if err := r.ctx.Err(); err != nil {
 		return err
 	}
 	err := unix.Unlinkat(dir, name, 0)
@@ -46,7 +55,7 @@ func removeAt(ctx context.Context, dir int, name string, depth int) error {
 		return err
 	}
 	if depth > maxDepth {
-		return unix.ELOOP
+		return r.moveUp(dir, name)
 	}
 	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err == unix.ENOENT {
@@ -57,20 +66,50 @@ func removeAt(ctx context.Context, dir int, name string, depth int) error {
 	}
 	f := os.NewFile(uintptr(fd), name)
 	defer f.Close()
+	if depth == 0 {
+		r.top = fd
+	}
+	return r.empty(f, dir, name, depth)
+}
+
+// moveUp gives a directory a free name in the top one.
+func (r *remover) moveUp(dir int, name string) error {
 	for {
-		names, err := f.Readdirnames(1024)
-		for _, n := range names {
-			if err := removeAt(ctx, fd, n, depth+1); err != nil {
-				return err
+		r.moved++
+		err := unix.Renameat2(dir, name, r.top, ".rootctl-deep-"+strconv.Itoa(r.moved), unix.RENAME_NOREPLACE)
+		if err != unix.EEXIST {
+			return err
+		}
+	}
+}
+
+// empty removes the contents of a directory and then itself. Names that a first reading missed, because others went
+// meanwhile or were moved up, are found by the next.
+func (r *remover) empty(f *os.File, dir int, name string, depth int) error {
+	for {
+		before := r.moved
+		seen := 0
+		for {
+			names, err := f.Readdirnames(1024)
+			for _, n := range names {
+				if err := r.remove(int(f.Fd()), n, depth+1); err != nil {
+					return err
+				}
+			}
+			seen += len(names)
+			if err != nil || len(names) == 0 {
+				break
 			}
 		}
-		if err != nil || len(names) == 0 {
-			break
+		err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
+		if err == nil || err == unix.ENOENT {
+			return nil
+		}
+		if err != unix.ENOTEMPTY || seen == 0 && r.moved == before {
+			return err
+		}
+		if _, err := f.Seek(0, 0); err != nil {
+			return err
 		}
 	}
-	err = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
-	if err == unix.ENOENT {
-		return nil
-	}
-	return err
 }

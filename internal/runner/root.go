@@ -160,18 +160,27 @@ func (l *layers) byPath() (int, error) {
 		fd  int
 		err error
 	}
+	// A clone for attaching; memory of ours is detached and is attached itself.
+	work, err := unix.OpenTree(l.work, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+	if err != nil {
+		work, err = unix.FcntlInt(uintptr(l.work), unix.F_DUPFD_CLOEXEC, 0)
+	}
+	if err != nil {
+		return -1, stepError(l.op, "open_tree", err)
+	}
+	defer unix.Close(work)
 	done := make(chan result)
 	go func() {
 		// Never unlocked: the thread ends with the goroutine, and the namespace with the thread.
 		runtime.LockOSThread()
-		fd, err := l.inOwnMounts()
+		fd, err := l.inOwnMounts(work)
 		done <- result{fd, err}
 	}()
 	r := <-done
 	return r.fd, r.err
 }
 
-func (l *layers) inOwnMounts() (int, error) {
+func (l *layers) inOwnMounts(work int) (int, error) {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return -1, stepError(l.op, "unshare", err)
 	}
@@ -196,14 +205,6 @@ func (l *layers) inOwnMounts() (int, error) {
 			return -1, err
 		}
 	}
-	work, err := unix.OpenTree(l.work, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
-	if err != nil {
-		work, err = unix.Dup(l.work) // a mount of ours in memory: detached, so it is attached itself
-	}
-	if err != nil {
-		return -1, stepError(l.op, "open_tree", err)
-	}
-	defer unix.Close(work)
 	if err := l.attachAt(desk, "d", work); err != nil {
 		return -1, err
 	}

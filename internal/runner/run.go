@@ -97,11 +97,11 @@ func (c *container) start(ctx context.Context) error {
 		return err
 	}
 	if err := c.feed(rootUID, binds); err != nil {
-		return errors.Join(err, c.childError(t))
+		return c.blame(t, err)
 	}
 	if c.spec.TTY {
 		if err := c.takeTerminal(); err != nil {
-			return errors.Join(err, c.childError(t))
+			return c.blame(t, err)
 		}
 	}
 	err = c.childError(t)
@@ -173,6 +173,15 @@ func (c *container) feed(root owner, binds bindTrees) error {
 	defer unix.Close(tree)
 	rights := unix.UnixRights(append([]int{tree}, binds...)...)
 	return stepError(c.plan.find(VerbReceive), "sendmsg", unix.Sendmsg(c.sock, []byte{'m'}, rights, nil, unix.MSG_NOSIGNAL))
+}
+
+// blame ends the init after an error on this side, and prefers its own last words, if it had any, as the cause.
+func (c *container) blame(t *table, err error) error {
+	c.abandon()
+	if e := c.childError(t); e != nil {
+		return e
+	}
+	return err
 }
 
 // childError reads the init's last words: none if it has executed the command.
