@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,7 +30,6 @@ type world struct {
 	srv *testarchive.Server
 	o   Options
 	log bytes.Buffer
-	got int64
 }
 
 func hello() *testarchive.Archive {
@@ -166,6 +166,7 @@ func TestRefused(t *testing.T) {
 		{"nobody signed", func(w *world) { w.Signers = []*testarchive.Key{}; w.NoInline = true }, nil, "not signed", "--keyring"},
 		{"stripped signature", func(w *world) { w.plainInRelease(nil) }, nil, "", "--keyring"},
 		{"not even a message", func(w *world) { w.plainInRelease([]byte("<html>log in</html>")) }, nil, "", "--keyring"},
+		{"empty", func(w *world) { w.plainInRelease([]byte{}) }, nil, "", "--keyring"},
 		{"a stranger signed", func(w *world) { w.Signers = []*testarchive.Key{stranger} }, nil, stranger.ID(), "--keyring"},
 		{"a stranger signed Release.gpg", func(w *world) { w.Signers = []*testarchive.Key{stranger}; w.NoInline = true }, nil, stranger.ID(), "--keyring"},
 		{"text changed", func(w *world) { w.replaceInRelease("Origin: Test", "Origin: Tesu") }, nil, "", "--keyring"},
@@ -633,6 +634,30 @@ func TestPoolFaults(t *testing.T) {
 		if err := a.Fetch(t.Context(), "release", f); err == nil || len(w.srv.Requests()) > 0 {
 			t.Errorf("%q: %v", f.Path, err)
 		}
+	}
+}
+
+// TestParallel fetches all files many times at once.
+func TestParallel(t *testing.T) {
+	t.Parallel()
+	a := hello()
+	for i := range 20 {
+		a.Add(testarchive.Package{Name: fmt.Sprintf("p%d", i)})
+	}
+	w := newWorld(t, a)
+	ar := w.open(t)
+	text := index(t, ar)
+	var wg sync.WaitGroup
+	for i := range 60 {
+		wg.Go(func() {
+			if err := ar.Fetch(t.Context(), "release", pool(t, text, fmt.Sprintf("p%d", i%20))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := w.srv.Count("*.deb"); n != 20 {
+		t.Errorf("%d downloads of 20 files", n)
 	}
 }
 

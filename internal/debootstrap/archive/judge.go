@@ -13,8 +13,9 @@ const clockSkew = 10 * time.Minute
 
 // message is a Release as it comes from a mirror: InRelease, or Release and Release.gpg.
 type message struct {
-	Inline    []byte
+	Inline    []byte // not nil if that is the form
 	Text, Sig []byte
+	unchanged bool // nothing came: what we have is what there is
 }
 
 // verify gives the Release that a trusted key has signed.

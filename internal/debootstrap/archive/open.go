@@ -184,7 +184,7 @@ func (a *Archive) release(ctx context.Context, p *Pocket, i int, fresh bool) (*R
 	if err != nil {
 		return nil, err
 	}
-	same := m.Inline == nil && m.Text == nil
+	same := m.unchanged
 	if same {
 		m = old.message
 	}
@@ -201,8 +201,8 @@ func (a *Archive) release(ctx context.Context, p *Pocket, i int, fresh bool) (*R
 	return r, err
 }
 
-// message fetches InRelease, or where there is none Release and Release.gpg. It is empty if what have
-// stands for is still so.
+// message fetches InRelease, or where there is none Release and Release.gpg. It is marked unchanged if
+// what have stands for is still so.
 func (a *Archive) message(ctx context.Context, p *Pocket, i int, have fetch.Validators, fresh bool) (m message, v fetch.Validators, err error) {
 	get := func(name string, have fetch.Validators) (fetch.Document, error) {
 		r := a.request(p, i, "dists/"+p.Suite+"/"+name)
@@ -213,7 +213,7 @@ func (a *Archive) message(ctx context.Context, p *Pocket, i int, have fetch.Vali
 	}
 	doc, err := get("InRelease", have)
 	if err == nil {
-		return message{Inline: doc.Body}, doc.Validators, nil
+		return message{Inline: append([]byte{}, doc.Body...), unchanged: doc.NotModified}, doc.Validators, nil
 	}
 	if !errors.Is(err, fetch.ErrNotFound) {
 		return m, v, err

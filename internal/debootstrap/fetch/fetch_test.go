@@ -474,3 +474,20 @@ func TestRedact(t *testing.T) {
 		}
 	}
 }
+
+func FuzzRedact(f *testing.F) {
+	f.Add("anna", "s3cret", "/x?y#z", "get ", " failed")
+	f.Add("a@b:c/d", "p@:/? #\"'<>", "", "http://", "@")
+	f.Fuzz(func(t *testing.T, user, password, rest, before, after string) {
+		const mark = "\u2620"
+		raw := (&url.URL{Scheme: "http", User: url.UserPassword(user+mark, mark+password), Host: "h", Path: "/p"}).String()
+		for _, got := range []string{RedactURL(raw), Redact(before + " " + raw + " " + after)} {
+			if strings.Contains(got, url.PathEscape(mark)) || !strings.Contains(got, "http://h/p") && !strings.Contains(before, "://") {
+				t.Fatalf("%q: %q", raw, got)
+			}
+		}
+		if out := Redact(rest); len(out) > len(rest) || Redact(out) != out && !strings.Contains(rest, "@") {
+			t.Fatalf("%q: %q", rest, out)
+		}
+	})
+}
