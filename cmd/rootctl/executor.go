@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 
 	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/internal/debootstrap"
@@ -53,18 +54,19 @@ const idsDir = "/run/rootctl/ids"
 
 // runIn runs spec in a fresh copy of the leased root; the copy is gone when it returns.
 func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease, spec runner.Spec) (runner.Status, error) {
-	temp, err := store.Temp()
-	if err != nil {
-		return runner.Status{}, err
+	keep := &runner.Keep{}
+	if f := lease.LockFile(); f != nil { // nil in a read-only cache, where nothing can be removed
+		keep.Locks = append(keep.Locks, f)
 	}
-	defer temp.Remove()
-	if spec.Net == "host" {
-		// The host's network needs the host's look-ups. A file that is not there leaves the root's own.
-		spec.ResolvConf, _ = os.ReadFile("/etc/resolv.conf")
-		spec.Hosts, _ = os.ReadFile("/etc/hosts")
+	if !store.ReadOnly() { // else what the copy changes stays in memory
+		temp, err := store.Temp()
+		if err != nil {
+			return runner.Status{}, err
+		}
+		defer temp.Remove()
+		spec.Work, keep.Remove = temp.Path, tempPaths(temp)
+		keep.Locks = append(keep.Locks, temp.LockFile())
 	}
-	spec.Lower, spec.Work = []string{lease.Tree}, temp.Path
-	keep := &runner.Keep{Locks: []*os.File{lease.LockFile(), temp.LockFile()}, Remove: tempPaths(temp)}
 	if spec.UserNS == "own" {
 		ids, lock, err := runner.ClaimIDs(idsDir)
 		if err != nil {
@@ -74,8 +76,21 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 		spec.IDs = ids
 		keep.Locks = append(keep.Locks, lock)
 	}
-	return runner.Run(ctx, spec, runner.Options{Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr, Keep: keep, Log: a.log(),
-		Note: func(s string) { a.say("note: %s", s) }})
+	if spec.Net == "host" {
+		// The host's network needs the host's look-ups. A file that is not there leaves the root's own.
+		spec.ResolvConf, _ = os.ReadFile("/etc/resolv.conf")
+		spec.Hosts, _ = os.ReadFile("/etc/hosts")
+	}
+	spec.Lower = []string{lease.Tree}
+	if err := ctx.Err(); err != nil {
+		return runner.Status{}, err
+	}
+	// From here on signals are the command's: the runner passes them in, so ctx must not stop it as well.
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, runSignals...)
+	defer signal.Stop(signals)
+	return runner.Run(context.WithoutCancel(ctx), spec, runner.Options{Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr,
+		Signals: signals, Keep: keep, Log: a.log(), Note: func(s string) { a.say("note: %s", s) }})
 }
 
 // warnUnverified reminds of a root that nobody's signature stands behind.

@@ -218,6 +218,11 @@ func (j *job) fromArchive(ctx context.Context, ar *archive.Archive) (*Result, er
 			return nil, err
 		}
 	}
+	sl, err := j.Store.LockStore(ctx) // nothing fetched from here on is collected before the record names it
+	if err != nil {
+		return nil, err
+	}
+	defer sl.Close()
 	kl, err := j.Store.LockKey(ctx, key.Key, func() { j.Progress(Event{Stage: StageWait, Item: j.req.Suite.Codename}) })
 	if err != nil {
 		return nil, err
