@@ -36,6 +36,28 @@ func (e *ConfigureError) Error() string {
 	return b.String()
 }
 
+// Cause is a likely reason that lies outside the package, or "".
+func (e *ConfigureError) Cause() string {
+	known := [][2]string{
+		{"No space left on device", "the disk is full"},
+		{"Disk quota exceeded", "the disk quota is used up"},
+		{"Cannot allocate memory", "memory ran out"},
+		{"Exec format error", "the programs of this architecture do not run on this machine"},
+		{"Read-only file system", "a file system is mounted read-only"},
+	}
+	for i := len(e.LastLines) - 1; i >= 0; i-- {
+		for _, k := range known {
+			if strings.Contains(e.LastLines[i], k[0]) {
+				return k[1]
+			}
+		}
+	}
+	if e.Status == 128+9 {
+		return "it was killed from outside, perhaps because memory ran out"
+	}
+	return ""
+}
+
 const (
 	tailLines = 20
 	tailBytes = 64 << 10 // of one line, and so of what is kept

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rootctl/rootctl/internal/debootstrap/dpkg"
 	"github.com/rootctl/rootctl/internal/debootstrap/testarchive"
 	"github.com/rootctl/rootctl/suites"
 )
@@ -165,6 +166,42 @@ func TestDpkgFailure(t *testing.T) {
 		got.LastLines = nil
 		if !reflect.DeepEqual(*got, tc.want) {
 			t.Errorf("%s: got %+v, want %+v", tc.summary, *got, tc.want)
+		}
+	}
+}
+
+func TestCause(t *testing.T) {
+	for _, tc := range []struct {
+		err  ConfigureError
+		want string
+	}{
+		{ConfigureError{LastLines: []string{"cp: error writing 'x': No space left on device", "dpkg: error"}}, "the disk is full"},
+		{ConfigureError{Status: 137}, "it was killed from outside, perhaps because memory ran out"},
+		{ConfigureError{Status: 1, LastLines: []string{"whatever"}}, ""},
+	} {
+		if got := tc.err.Cause(); got != tc.want {
+			t.Errorf("%+v: %q, want %q", tc.err, got, tc.want)
+		}
+	}
+}
+
+// A package may unpack to what it says of itself, with room to be wrong, and
+// no more.
+func TestUnpackLimit(t *testing.T) {
+	const room = 256 << 20
+	for _, tc := range []struct {
+		paragraph string
+		size      int64
+		want      int64
+	}{
+		{"Package: x\nInstalled-Size: 1000\n", 5000, room + 2*1000<<10},
+		{"Package: x\n", 5000, room + 200*5000},
+		{"Package: x\nInstalled-Size: 99999999999999\n", 5000, room + 200*5000},
+		{"Package: x\nInstalled-Size: -1\n", 5000, room + 200*5000},
+	} {
+		p := &pkg{LockPackage: &LockPackage{Size: tc.size}, db: &dpkg.Package{Paragraph: tc.paragraph}}
+		if got := p.limit(); got != tc.want {
+			t.Errorf("%q: %d, want %d", tc.paragraph, got, tc.want)
 		}
 	}
 }

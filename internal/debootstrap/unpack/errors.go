@@ -11,7 +11,11 @@ type MemberError struct {
 }
 
 func (e *MemberError) Error() string {
-	return fmt.Sprintf("unpack %s: member %q: %v", e.Package, e.Member, e.Err)
+	name := e.Member
+	if len(name) > 200 {
+		name = name[:200] + "..."
+	}
+	return fmt.Sprintf("unpack %s: member %q: %v", e.Package, name, e.Err)
 }
 
 func (e *MemberError) Unwrap() error { return e.Err }
@@ -26,7 +30,7 @@ func (e *Conflict) Error() string {
 
 // TooBig is a package that unpacks to more than Limits allow.
 type TooBig struct {
-	What string // "bytes" or "members"
+	What string // "bytes", "members" or "bytes of names"
 	Max  int64
 }
 

@@ -80,6 +80,8 @@ func TestHostileMembers(t *testing.T) {
 		{"directory in a file's place", func(t testing.TB) []byte { return archive(t, folder("./etc/other", 0o755)) }, "./etc/other/", Limits{}},
 		{"file as the top", func(t testing.TB) []byte { return archive(t, sym("./", "/etc")) }, "./", Limits{}},
 		{"too many bytes", func(t testing.TB) []byte { return archive(t, file("./a", "12345"), file("./b", "123456")) }, "./b", Limits{Bytes: 10}},
+		{"a name that fills the screen", func(t testing.TB) []byte { return archive(t, file("./"+strings.Repeat("n/", 3000)+"n", "")) },
+			"./" + strings.Repeat("n/", 3000) + "n", Limits{}},
 		{"too many members", func(t testing.TB) []byte { return archive(t, file("./a", ""), file("./b", "")) }, "./b", Limits{Members: 1}},
 		{"a size that is not there", func(t testing.TB) []byte { return archive(t, file("./a", strings.Repeat("x", 2000)))[:1024] }, "./a", Limits{}},
 		{"unknown type", func(t testing.TB) []byte {
@@ -108,6 +110,9 @@ func TestHostileMembers(t *testing.T) {
 			var m *MemberError
 			if !errors.As(err, &m) {
 				t.Fatalf("got %v, want a *MemberError", err)
+			}
+			if len(m.Error()) > 500 {
+				t.Errorf("the message is %d bytes long", len(m.Error()))
 			}
 			if m.Package != "evil" || m.Member != tc.member {
 				t.Errorf("error names package %q, member %q, want member %q", m.Package, m.Member, tc.member)

@@ -24,6 +24,7 @@ type Limits struct {
 const (
 	defaultBytes   = 16 << 30
 	defaultMembers = 2 << 20
+	maxNames       = 64 << 20 // bytes of all names, which are kept for the .list
 )
 
 // Package says how one package's files are to be unpacked.
@@ -137,6 +138,7 @@ type writer struct {
 	links   map[string]bool   // symbolic links of this package
 	checked map[string]bool   // parents found to be below none of them
 	bytes   int64             // still allowed
+	names   int               // bytes of names so far
 }
 
 // A member that has been read and judged.
@@ -152,6 +154,9 @@ func (w *writer) member(tr *tar.Reader, h *tar.Header) error {
 	m, err := w.judge(h)
 	if err != nil {
 		return err
+	}
+	if w.names += len(m.path) + len(m.Linkname); w.names > maxNames {
+		return &TooBig{"bytes of names", maxNames}
 	}
 	w.res.Newest = max(w.res.Newest, m.mtime)
 	if m.Typeflag == tar.TypeDir {
