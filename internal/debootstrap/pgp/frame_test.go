@@ -34,7 +34,7 @@ func newWeak() (person, error) {
 	return person{e}, nil
 }
 
-// crc is the armor checksum, found by trying: there are only 2^24, but gpg knows it at once.
+// crc is the armor checksum.
 func crc(data []byte) string {
 	sum := uint32(0xb704ce)
 	for _, b := range data {
@@ -214,9 +214,10 @@ func FuzzCleartext(f *testing.F) {
 }
 
 func FuzzSignaturePackets(f *testing.F) {
-	p := newPerson(f, "p", born{algorithm: packet.PubKeyAlgoRSA})
+	p := newPerson(f, "p", born{})
 	k := keyring(f, p)
 	f.Add(p.sign(f, []byte(text), pen{}))
+	f.Add(p.sign(f, []byte("other"), pen{}))
 	f.Fuzz(func(t *testing.T, sig []byte) {
 		sigs, err := k.Detached([]byte(text), sig, Options{Now: today})
 		if (err == nil) != (len(sigs) > 0) {

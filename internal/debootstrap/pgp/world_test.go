@@ -3,7 +3,9 @@ package pgp
 import (
 	"bytes"
 	"crypto"
+	"crypto/sha256"
 	"encoding/base64"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,7 +43,9 @@ func newPerson(t testing.TB, name string, b born) person {
 	if b.at.IsZero() {
 		b.at = past
 	}
+	// The same name gives the same Ed25519 key, so that fuzzing's processes share their keys.
 	e, err := openpgp.NewEntity(name, "", name+"@example.org", &packet.Config{
+		Rand:      rand.NewChaCha8(sha256.Sum256([]byte(name))),
 		Algorithm: b.algorithm, RSABits: 2048, Curve: b.curve, KeyLifetimeSecs: b.days * 86400,
 		Time: func() time.Time { return b.at },
 	})

@@ -6,8 +6,8 @@ const afterLiteral = "\x00\x00\x00\x00\x01\x02\x03\x04\x05\x06\x04\x05\x00\x00\x
 // decode decodes symbols into w until w.pos reaches limit; more is how many bytes the chunk goes on
 // after that, in which a match may end. It reports false on data that is not LZMA.
 //
-// The loop over symbols, with the literals' inside, is one long function on purpose: every call here would cost a
-// spill of the range decoder's registers per bit of output.
+// The loop over symbols is one long function on purpose: literals are most of the work, and a call
+// for each would move the range decoder's state out of registers and back.
 func (d *lzma) decode(w *window, limit, more int) bool {
 	rng, code, ip := d.rng, d.code, d.ip
 	in, buf := &d.in, w.buf
@@ -27,11 +27,7 @@ func (d *lzma) decode(w *window, limit, more int) bool {
 		}
 		ps := uint32(pos) & d.pbMask
 		p := &d.isMatch[(state<<4|ps)&255]
-		if rng < rangeTop {
-			rng <<= 8
-			code = code<<8 | uint32(in[uint16(ip)])
-			ip++
-		}
+		rng, code, ip = normal(in, rng, code, ip)
 		v := uint32(*p)
 		bound := rng >> probBits * v
 		if code < bound {
@@ -45,7 +41,7 @@ func (d *lzma) decode(w *window, limit, more int) bool {
 			}
 			offset := 0x300 * (uint32(pos)&d.lpMask<<d.lc + prev>>(8-d.lc))
 			lit := (*[0x400]uint16)(d.literals[offset : offset+0x400])
-			sym := uint32(1)
+			sym, zero := uint32(1), uint32(0)
 			if state >= 7 {
 				from := pos - int(rep0) - 1
 				if from < 0 {
@@ -56,49 +52,18 @@ func (d *lzma) decode(w *window, limit, more int) bool {
 				// After a match the byte it would have gone on with picks the tree, while it agrees.
 				match, offs := uint32(buf[from])<<1, uint32(0x100)
 				for sym < 0x100 {
-					if rng < rangeTop {
-						rng <<= 8
-						code = code<<8 | uint32(in[uint16(ip)])
-						ip++
-					}
+					rng, code, ip = normal(in, rng, code, ip)
 					matchBit := match & offs
-					q := &lit[(offs+matchBit+sym)&0x3ff]
-					v := uint32(*q)
-					bound := rng >> probBits * v
-					if code < bound {
-						rng = bound
-						*q = uint16(v + (1<<probBits-v)>>probShift)
-						sym <<= 1
-						offs &^= matchBit
-					} else {
-						rng -= bound
-						code -= bound
-						*q = uint16(v - v>>probShift)
-						sym = sym<<1 | 1
-						offs &= matchBit
-					}
+					zero, rng, code = even(&lit[(offs+matchBit+sym)&0x3ff], rng, code)
+					sym = sym<<1 + 1 + zero
+					offs &= matchBit ^ zero
 					match <<= 1
 				}
 			} else {
 				for sym < 0x100 {
-					if rng < rangeTop {
-						rng <<= 8
-						code = code<<8 | uint32(in[uint16(ip)])
-						ip++
-					}
-					q := &lit[sym&0xff]
-					v := uint32(*q)
-					bound := rng >> probBits * v
-					if code < bound {
-						rng = bound
-						*q = uint16(v + (1<<probBits-v)>>probShift)
-						sym <<= 1
-					} else {
-						rng -= bound
-						code -= bound
-						*q = uint16(v - v>>probShift)
-						sym = sym<<1 | 1
-					}
+					rng, code, ip = normal(in, rng, code, ip)
+					zero, rng, code = even(&lit[sym&0xff], rng, code)
+					sym = sym<<1 + 1 + zero
 				}
 			}
 			buf[pos] = byte(sym)

@@ -111,13 +111,19 @@ func (d *lzma) finished() bool {
 	return d.code == 0 && d.ip == d.size && d.pending == 0
 }
 
-// bit decodes one bit.
-func bit(p *uint16, in *input, rng, code, ip uint32) (b, r, c, i uint32) {
+// normal takes another byte when the range has become small, as must be done before each bit.
+func normal(in *input, rng, code, ip uint32) (r, c, i uint32) {
 	if rng < rangeTop {
 		rng <<= 8
 		code = code<<8 | uint32(in[uint16(ip)])
 		ip++
 	}
+	return rng, code, ip
+}
+
+// bit decodes one bit.
+func bit(p *uint16, in *input, rng, code, ip uint32) (b, r, c, i uint32) {
+	rng, code, ip = normal(in, rng, code, ip)
 	v := uint32(*p)
 	bound := rng >> probBits * v
 	if code < bound {
@@ -126,6 +132,20 @@ func bit(p *uint16, in *input, rng, code, ip uint32) (b, r, c, i uint32) {
 	}
 	*p = uint16(v - v>>probShift)
 	return 1, rng - bound, code - bound, ip
+}
+
+// even decodes one bit without a branch, which is quicker where bits are as good as random; rng must
+// be large enough. A zero bit gives all ones, a one bit zero.
+func even(p *uint16, rng, code uint32) (zero, r, c uint32) {
+	v := uint32(*p)
+	bound := rng >> probBits * v
+	diff := uint64(code) - uint64(bound)
+	zero = uint32(diff >> 32)
+	rng -= bound
+	// For a zero bit the same step as bit's, with the rounding of a division of a negative number.
+	const up = 1<<32 + 1<<probShift - 1 - 1<<probBits
+	*p = uint16(v - uint32(int32(v+zero&up)>>probShift))
+	return zero, rng + (bound-rng)&zero, uint32(diff) + bound&zero
 }
 
 // tree3 decodes three bits, the highest first.
@@ -141,25 +161,11 @@ func tree3(p *[8]uint16, in *input, rng, code, ip uint32) (sym, r, c, i uint32) 
 
 // tree6 decodes six bits, the highest first.
 func tree6(p *[64]uint16, in *input, rng, code, ip uint32) (sym, r, c, i uint32) {
+	var zero uint32
 	for sym = 1; sym < 64; {
-		if rng < rangeTop {
-			rng <<= 8
-			code = code<<8 | uint32(in[uint16(ip)])
-			ip++
-		}
-		q := &p[sym&63]
-		v := uint32(*q)
-		bound := rng >> probBits * v
-		if code < bound {
-			rng = bound
-			*q = uint16(v + (1<<probBits-v)>>probShift)
-			sym <<= 1
-		} else {
-			rng -= bound
-			code -= bound
-			*q = uint16(v - v>>probShift)
-			sym = sym<<1 | 1
-		}
+		rng, code, ip = normal(in, rng, code, ip)
+		zero, rng, code = even(&p[sym&63], rng, code)
+		sym = sym<<1 + 1 + zero
 	}
 	return sym & 63, rng, code, ip
 }
@@ -206,11 +212,7 @@ func (d *lzma) distance(length uint32, in *input, rng, code, ip uint32) (dist, r
 	}
 	var middle uint32
 	for range n - 4 { // equally probable bits
-		if rng < rangeTop {
-			rng <<= 8
-			code = code<<8 | uint32(in[uint16(ip)])
-			ip++
-		}
+		rng, code, ip = normal(in, rng, code, ip)
 		rng >>= 1
 		code -= rng
 		borrow := uint32(int32(code) >> 31) // all ones for a zero bit
