@@ -3,12 +3,10 @@
 package archive
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -53,7 +51,7 @@ type Pocket struct {
 	Mirror  string // in use, without user and password
 	Release *Release
 
-	mirrors []string // as given
+	mirrors []string // as given, without a slash at the end
 	mu      sync.Mutex
 	at      int          // of mirrors: the one in use
 	down    map[int]bool // mirrors that failed on the way
@@ -79,7 +77,11 @@ func Open(ctx context.Context, o Options) (*Archive, error) {
 		if len(mirrors) == 0 {
 			mirrors = s.MirrorsFor(o.Arch)
 		}
-		a.Pockets = append(a.Pockets, &Pocket{Name: name, Suite: s.Suite, mirrors: mirrors, down: map[int]bool{}})
+		p := &Pocket{Name: name, Suite: s.Suite, down: map[int]bool{}}
+		for _, m := range mirrors {
+			p.mirrors = append(p.mirrors, strings.TrimRight(m, "/"))
+		}
+		a.Pockets = append(a.Pockets, p)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, p := range a.Pockets {
@@ -132,7 +134,7 @@ func (a *Archive) open(ctx context.Context, p *Pocket, from int) error {
 			return context.Cause(ctx)
 		}
 		if errors.Is(err, fetch.ErrNotFound) {
-			err = fmt.Errorf("no such suite: %w (%w)", err, ErrNotFound)
+			err = fmt.Errorf("%w: %w", ErrNotFound, err)
 		}
 		level := slog.LevelDebug
 		if gravity(err) >= untrusted {
@@ -199,112 +201,6 @@ func (a *Archive) release(ctx context.Context, p *Pocket, i int, fresh bool) (*R
 		err = a.save(p, mirror, m, v, r.Date, old)
 	}
 	return r, err
-}
-
-// message fetches InRelease, or where there is none Release and Release.gpg. It is marked unchanged if
-// what have stands for is still so.
-func (a *Archive) message(ctx context.Context, p *Pocket, i int, have fetch.Validators, fresh bool) (m message, v fetch.Validators, err error) {
-	get := func(name string, have fetch.Validators) (fetch.Document, error) {
-		r := a.request(p, i, "dists/"+p.Suite+"/"+name)
-		if r.Fresh = fresh; i < len(p.mirrors)-1 {
-			r.Attempts = 1
-		}
-		return a.o.Client.Read(ctx, r, maxRelease, have)
-	}
-	doc, err := get("InRelease", have)
-	if err == nil {
-		return message{Inline: append([]byte{}, doc.Body...), unchanged: doc.NotModified}, doc.Validators, nil
-	}
-	if !errors.Is(err, fetch.ErrNotFound) {
-		return m, v, err
-	}
-	if doc, err = get("Release", fetch.Validators{}); err != nil {
-		return m, v, err
-	}
-	m.Text = doc.Body
-	if !a.o.NoVerify {
-		if doc, err = get("Release.gpg", fetch.Validators{}); errors.Is(err, fetch.ErrNotFound) {
-			err = &pgp.Untrusted{Reasons: []string{"Release is not signed"}}
-		}
-		m.Sig = doc.Body
-	}
-	return m, v, err
-}
-
-// request is for a path below a mirror. While others are left, a mirror that fails is not asked often.
-func (a *Archive) request(p *Pocket, i int, path string) fetch.Request {
-	r := fetch.Request{URL: strings.TrimRight(p.mirrors[i], "/") + "/" + escape(path), OnBytes: a.o.OnBytes, Attempts: 2}
-	if i == len(p.mirrors)-1 {
-		r.Attempts = cmp.Or(a.o.Client.Attempts, 3)
-	}
-	return r
-}
-
-// escape percent-encodes all but unreserved characters and slashes: some servers take a + for a blank.
-func escape(path string) string {
-	var b strings.Builder
-	for _, c := range []byte(path) {
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("-._~/", c) >= 0:
-			b.WriteByte(c)
-		default:
-			fmt.Fprintf(&b, "%%%02X", c)
-		}
-	}
-	return b.String()
-}
-
-func checkMirror(m string) error {
-	u, err := url.Parse(m)
-	switch {
-	case err != nil:
-		return errors.New("the mirror's URL cannot be parsed")
-	case u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "file":
-		return errors.New("a mirror is a http, https or file URL")
-	case u.RawQuery != "" || u.Fragment != "" || u.Scheme != "file" && u.Host == "":
-		return errors.New("a mirror's URL is scheme, host and path")
-	}
-	return nil
-}
-
-// Refresh reads the Release of every pocket again from the mirror in use, or if that does not answer
-// from the next, and reports whether a Release or a mirror has changed. Nothing else may use the
-// archive meanwhile.
-func (a *Archive) Refresh(ctx context.Context) (changed bool, err error) {
-	for _, p := range a.Pockets {
-		r, err := a.release(ctx, p, p.at, true)
-		switch {
-		case fetch.Offline(err):
-			if err := a.open(ctx, p, p.at+1); err != nil {
-				return changed, err
-			}
-			changed = true
-		case err != nil:
-			return changed, fmt.Errorf("read Release of %s again: %w", p.Suite, err)
-		case r.Digest != p.Release.Digest:
-			changed = true
-			p.use(p.at, r)
-		}
-	}
-	return changed, nil
-}
-
-// NextMirror lets the pockets of which something did not match its Release, or all if there is none
-// such, go on to their next mirror that works. Nothing else may use the archive meanwhile.
-func (a *Archive) NextMirror(ctx context.Context) error {
-	some := false
-	for _, p := range a.Pockets {
-		some = some || p.stale
-	}
-	for _, p := range a.Pockets {
-		if some && !p.stale {
-			continue
-		}
-		if err := a.open(ctx, p, p.at+1); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Pocket returns the pocket of that name, nil if it was not asked for.

@@ -29,13 +29,13 @@ type record struct {
 	message message
 }
 
-// recordID names a source: the suite's own mirrors are one, any other is one by itself.
+// recordID names a source, by a mirror without a slash at the end: the suite's own mirrors are one, any other is one by itself.
 func (a *Archive) recordID(p *Pocket, mirror string) string {
 	id := p.Suite
 	own, _ := a.o.Suite.Pocket(p.Name)
-	isOwn := func(u string) bool { return strings.TrimRight(u, "/") == strings.TrimRight(mirror, "/") }
+	isOwn := func(u string) bool { return strings.TrimRight(u, "/") == mirror }
 	if !slices.ContainsFunc(own.MirrorsFor(a.o.Arch), isOwn) {
-		id += "-" + string(cache.Sum([]byte(strings.TrimRight(mirror, "/"))))[:16]
+		id += "-" + string(cache.Sum([]byte(mirror)))[:16]
 	}
 	return id
 }
