@@ -3,7 +3,9 @@ package deb
 import (
 	"archive/tar"
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"io"
 	"os"
 	"os/exec"
@@ -141,6 +143,27 @@ func readData(d *Reader) ([]byte, error) {
 	}
 	defer r.Close()
 	return io.ReadAll(r)
+}
+
+// TestDictionaries: a package must not say how much memory we use.
+func TestDictionaries(t *testing.T) {
+	xz := compress(t, []byte("text"), "xz")
+	xz[16] = 30 // 12 + size, flags, filter, length of properties: a dictionary of 128 MiB
+	binary.LittleEndian.PutUint32(xz[20:], crc32.ChecksumIEEE(xz[12:20]))
+	lzma := compress(t, []byte("text"), "lzma")
+	binary.LittleEndian.PutUint32(lzma[1:], 1<<30)
+	zst := compress(t, []byte("text"), "zst")
+	zst[5] = (29 - 10) << 3 // a window of 512 MiB
+	for suffix, packed := range map[string][]byte{"xz": xz, "lzma": lzma, "zst": zst} {
+		r, err := new(Pool).Decompress(bytes.NewReader(packed), suffix, 1<<20)
+		if err == nil {
+			_, err = io.Copy(io.Discard, r)
+			r.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), map[string]string{"xz": "dictionary", "lzma": "dictionary", "zst": "window"}[suffix]) {
+			t.Errorf("%s: %v", suffix, err)
+		}
+	}
 }
 
 func TestUnknownCompression(t *testing.T) {

@@ -152,6 +152,15 @@ func TestMemory(t *testing.T) {
 	if n := len(z.buf); n > 8<<20+4096 {
 		t.Errorf("window of %d bytes for a dictionary of 8 MiB", n)
 	}
+	in.Reset(compress(t, []byte("x"), "--lzma2=mode=fast,mf=hc3,dict=48MiB"))
+	z.Reset(in, testDictionary)
+	if _, err := io.ReadAll(&z); err != nil {
+		t.Fatal(err)
+	}
+	z.Reset(in, testDictionary)
+	if len(z.buf) != 0 {
+		t.Errorf("a window of %d bytes is kept", len(z.buf))
+	}
 }
 
 // agree checks that we take what xz takes, for what it takes it; ulikunitz/xz, which verifies
