@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -58,7 +59,7 @@ func (in *installer) finish(ctx context.Context) (*Installed, error) {
 // wildcards of path.Match.
 func litter() []string {
 	return []string{
-		"/etc/console-setup/cached_*",
+		"/etc/console-setup/cached*",
 		"/var/cache/apt/*.bin",
 		"/var/cache/apt/archives/*.deb",
 		"/var/cache/debconf/*-old",
@@ -89,7 +90,28 @@ func (in *installer) removeLitter() error {
 			return err
 		}
 	}
-	return in.removeCompiled("/usr/lib/python3", 0)
+	return in.removeAllCompiled()
+}
+
+// removeAllCompiled looks where Python's own and Debian's modules lie, if the
+// root has a Python.
+func (in *installer) removeAllCompiled() error {
+	entries, err := in.t.ReadDir("/usr/lib")
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(entries, func(e unpack.DirEntry) bool { return strings.HasPrefix(e.Name, "python") }) {
+		return nil
+	}
+	for _, d := range []string{"/usr/lib", "/usr/share"} {
+		if err := in.removeCompiled(d, 0); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // removeMatching removes the files, not the directories, that a pattern names.
@@ -113,8 +135,9 @@ func (in *installer) removeMatching(pattern string) error {
 	return nil
 }
 
-// removeCompiled removes Python's caches of compiled code, which hold the
-// source's mtime and are made anew when they are wanted.
+// removeCompiled removes Python's compiled code (__pycache__, and Python 2's
+// x.pyc beside x.py), which holds the source's mtime and is made anew when it
+// is wanted.
 func (in *installer) removeCompiled(dir string, depth int) error {
 	entries, err := in.t.ReadDir(dir)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || depth > 64 {
@@ -123,15 +146,19 @@ func (in *installer) removeCompiled(dir string, depth int) error {
 	if err != nil {
 		return err
 	}
+	source := map[string]bool{}
 	for _, e := range entries {
-		if !e.IsDir {
-			continue
-		}
+		source[e.Name] = strings.HasSuffix(e.Name, ".py")
+	}
+	for _, e := range entries {
 		name := dir + "/" + e.Name
-		if e.Name == "__pycache__" {
+		switch {
+		case e.IsDir && e.Name == "__pycache__":
 			err = in.t.RemoveAll(name)
-		} else {
+		case e.IsDir:
 			err = in.removeCompiled(name, depth+1)
+		case strings.HasSuffix(e.Name, ".pyc") && source[strings.TrimSuffix(e.Name, "c")]:
+			err = in.t.Remove(name)
 		}
 		if err != nil {
 			return err

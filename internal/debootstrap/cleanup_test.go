@@ -33,6 +33,8 @@ func TestCleanup(t *testing.T) {
 		"var/lib/apt/lists/x_Packages": "x", "var/lib/apt/lists/partial/y": "x", "var/cache/apt/archives/a.deb": "x",
 		"run/utmp": "", "run/lock/held": "", "run/sub/dir/file": "", "tmp/.hidden": "",
 		"usr/lib/python3/dist-packages/m/__pycache__/m.pyc": "x", "usr/lib/python3/dist-packages/m/m.py": "x",
+		"usr/share/p/__pycache__/p.pyc": "x", "usr/share/p/two.py": "x", "usr/share/p/two.pyc": "x", "usr/share/p/only.pyc": "x",
+		"etc/console-setup/cached.kmap.gz": "x",
 	}
 	for name, data := range files {
 		p := filepath.Join(root, name)
@@ -71,7 +73,7 @@ func TestCleanup(t *testing.T) {
 	}
 	want := []string{
 		`etc/machine-id 640 ""`, `etc/shadow 640 "root:*:7:0:99999:7:::\n"`,
-		`usr/lib/python3/dist-packages/m/m.py 640 "x"`,
+		`usr/lib/python3/dist-packages/m/m.py 640 "x"`, `usr/share/p/only.pyc 640 "x"`, `usr/share/p/two.py 640 "x"`,
 		`var/cache/debconf/config.dat 640 "c"`, `var/lib/dpkg/status 640 "s"`, `var/log/btmp 640 ""`,
 	}
 	if got := strings.Join(left, "\n"); got != strings.Join(want, "\n") {
