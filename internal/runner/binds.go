@@ -1,6 +1,9 @@
 package runner
 
 import (
+	"errors"
+	"fmt"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -20,6 +23,11 @@ type binder struct {
 	c     *container
 	root  owner
 	users map[owner]int // user namespaces that map an owner to root
+	notes []string
+}
+
+func (b *binder) note(format string, a ...any) {
+	b.notes = append(b.notes, fmt.Sprintf(format, a...))
 }
 
 func (b *binder) close() {
@@ -61,48 +69,69 @@ func (c *container) takeBinds(root owner, forced *owner) (bindTrees, *owner, err
 		if err != nil {
 			return trees, nil, err
 		}
-		trees = append(trees, fd)
 		if want != nil {
 			return trees, want, nil
 		}
+		trees = append(trees, fd)
+	}
+	for _, n := range b.notes {
+		c.note("%s", n)
 	}
 	return trees, nil, nil
 }
 
-// take makes one detached mount. want is set if it works only with root being someone else.
+// take makes one detached mount, with what is mounted below the source if that can be had. want is set if the source
+// works only with root being someone else.
 func (b *binder) take(op Op, forced *owner) (fd int, want *owner, err error) {
-	fd, err = unix.OpenTree(unix.AT_FDCWD, op.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
-	if err != nil {
-		return -1, nil, stepError(op, "open_tree", err)
-	}
-	attr := unix.MountAttr{Attr_set: op.Attrs, Propagation: unix.MS_PRIVATE}
 	if op.Attrs&unix.MOUNT_ATTR_IDMAP == 0 {
-		return fd, nil, b.set(op, fd, &attr)
+		fd, err = cloneBind(op, unix.AT_RECURSIVE, op.Attrs, 0)
+		return fd, nil, stepError(op, "mount_setattr", err)
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return fd, nil, stepError(op, "fstat", err)
+	if err := unix.Stat(op.Source, &st); err != nil {
+		return -1, nil, stepError(op, "stat", err)
 	}
 	src := owner{st.Uid, st.Gid}
 	users, err := b.userNS(src)
 	if err != nil {
-		return fd, nil, stepError(op, "user namespace", err)
+		return -1, nil, stepError(op, "user namespace", err)
 	}
-	attr.Userns_fd = uint64(users)
-	err = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr)
-	if err == nil {
-		return fd, nil, nil
+	for _, recursive := range []uint{unix.AT_RECURSIVE, 0} {
+		fd, err = cloneBind(op, recursive, op.Attrs, users)
+		if err == nil {
+			if recursive == 0 {
+				b.note("file systems mounted below %s are not visible inside: ids cannot be mapped on all of them", op.Source)
+			}
+			return fd, nil, nil
+		}
+		if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EOPNOTSUPP) {
+			return -1, nil, stepError(op, "mount_setattr", err)
+		}
 	}
-	if err != unix.EINVAL && err != unix.EPERM && err != unix.EOPNOTSUPP {
-		return fd, nil, stepError(op, "mount_setattr", err)
+	return b.unmapped(op, src, forced)
+}
+
+// cloneBind clones the mount of a source and gives the clone its attributes. It is private: what is mounted there later,
+// on either side, does not show on the other.
+func cloneBind(op Op, recursive uint, attrs uint64, users int) (int, error) {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, op.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|recursive)
+	if err != nil {
+		return -1, stepError(op, "open_tree", err)
 	}
-	return b.unmapped(op, fd, src, forced)
+	a := unix.MountAttr{Attr_set: attrs, Propagation: unix.MS_PRIVATE}
+	if attrs&unix.MOUNT_ATTR_IDMAP != 0 {
+		a.Userns_fd = uint64(users)
+	}
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|recursive, &a); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
 }
 
 // unmapped deals with a source whose file system cannot be idmapped.
-func (b *binder) unmapped(op Op, fd int, src owner, forced *owner) (int, *owner, error) {
-	attr := unix.MountAttr{Attr_set: op.Attrs &^ unix.MOUNT_ATTR_IDMAP, Propagation: unix.MS_PRIVATE}
-	readOnly := attr.Attr_set&unix.MOUNT_ATTR_RDONLY != 0
+func (b *binder) unmapped(op Op, src owner, forced *owner) (int, *owner, error) {
+	attrs := op.Attrs &^ unix.MOUNT_ATTR_IDMAP
 	switch {
 	case !b.c.spec.ownUsers() && src.uid == 0, forced != nil && src.uid == forced.uid:
 	case b.c.spec.ownUsers() && forced == nil && src.uid != 0:
@@ -110,18 +139,15 @@ func (b *binder) unmapped(op Op, fd int, src owner, forced *owner) (int, *owner,
 		if want.gid == 0 {
 			want.gid = b.c.spec.IDs.Base // no process of a container is ever in the host's group root
 		}
-		return fd, &want, nil
+		return -1, &want, nil
 	default:
-		attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
-		if !readOnly {
-			b.c.note("%s is read-only inside: ids cannot be mapped on its file system, and root of the container cannot be user %d; use a directory on ext4, xfs, btrfs or tmpfs, or one that belongs to you", op.Source, src.uid)
+		if attrs&unix.MOUNT_ATTR_RDONLY == 0 {
+			b.note("%s is read-only inside: ids cannot be mapped on its file system, and root of the container cannot be user %d; use a directory on ext4, xfs, btrfs or tmpfs, or one that belongs to you", op.Source, src.uid)
 		}
+		attrs |= unix.MOUNT_ATTR_RDONLY
 	}
-	return fd, nil, b.set(op, fd, &attr)
-}
-
-func (b *binder) set(op Op, fd int, attr *unix.MountAttr) error {
-	return stepError(op, "mount_setattr", unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, attr))
+	fd, err := cloneBind(op, unix.AT_RECURSIVE, attrs, 0)
+	return fd, nil, stepError(op, "mount_setattr", err)
 }
 
 // userNS gives the namespace that maps src to root and nobody else.

@@ -193,3 +193,41 @@ func TestBindTargets(t *testing.T) {
 		t.Errorf("missing source: %+v", r)
 	}
 }
+
+// TestMountsBelowABind come along where their ids can be mapped; where not, that is said.
+func TestMountsBelowABind(t *testing.T) {
+	dir := folder(t, "disk", 1000)
+	below := filepath.Join(dir, "below")
+	if err := os.Mkdir(below, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", below, "tmpfs", 0, "uid=1000,gid=1000"); err != nil {
+		t.Skipf("needs mounts: %v", err)
+	}
+	defer unix.Unmount(below, unix.MNT_DETACH)
+	if err := os.WriteFile(filepath.Join(below, "f"), []byte("deep\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := shell(t, "cat /x/below/f /x/there; touch /x/below/new /x/new; touch /x/ro 2>/dev/null; ls /x")
+	s.Binds = []Bind{{Src: dir, Dst: "/x"}}
+	r := try(t, s, Options{})
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join(below, "new"), &st); err != nil || st.Uid != 1000 || !strings.HasPrefix(r.out, "deep\nthere\n") || len(r.notes) != 0 {
+		t.Errorf("%+v, %d %v", r, st.Uid, err)
+	}
+	other := folder(t, "overlay", 1000)
+	if err := unix.Mount(other, below, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(below, unix.MNT_DETACH)
+	s = shell(t, "touch /x/new2 && ls /x/below")
+	s.Binds = []Bind{{Src: dir, Dst: "/x"}}
+	if r := try(t, s, Options{}); r.out != "" || len(r.notes) != 1 || r.status.Code != 0 {
+		t.Errorf("%+v", r)
+	}
+	s.Binds[0].ReadOnly, s.Binds[0].Identity = true, true
+	s.Argv[2] = "cat /x/below/there; touch /x/no 2>/dev/null || touch /x/below/no 2>/dev/null || echo ro"
+	if r := try(t, s, Options{}); !strings.HasSuffix(r.out, "ro\n") {
+		t.Errorf("%+v", r)
+	}
+}

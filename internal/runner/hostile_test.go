@@ -192,3 +192,44 @@ func TestMountsDoNotPropagate(t *testing.T) {
 		t.Error("the mount shows on the host")
 	}
 }
+
+// TestSwappedMountpoints: another process exchanges directories and links while a directory is used in place.
+func TestSwappedMountpoints(t *testing.T) {
+	outside, root := t.TempDir(), copyRoot(t)
+	for _, n := range []string{"proc", "sys", "dev"} {
+		if err := os.Symlink(outside, filepath.Join(root, "."+n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			for _, n := range []string{"proc", "sys", "dev"} {
+				unix.Renameat2(unix.AT_FDCWD, filepath.Join(root, n), unix.AT_FDCWD, filepath.Join(root, "."+n), unix.RENAME_EXCHANGE)
+			}
+		}
+	}()
+	worked := 0
+	for range 40 {
+		s := shell(t, "test -c /dev/null")
+		s.Lower, s.Dir, s.UserNS = nil, root, "host"
+		if r := try(t, s, Options{}); r.failure == nil {
+			worked++
+		}
+		if names, err := os.ReadDir(outside); err != nil || len(names) != 0 {
+			t.Fatalf("outside: %v %v", names, err)
+		}
+		if m, _ := os.ReadFile("/proc/self/mounts"); strings.Contains(string(m), outside) {
+			t.Fatal("mounted outside")
+		}
+	}
+	close(stop)
+	<-done
+	t.Logf("%d of 40 runs found directories", worked)
+}

@@ -27,11 +27,13 @@ const (
 	slotBind0 slot = 64
 )
 
-// inherited are the descriptors that the init starts with, by their numbers in the host process.
+// inherited is what the init starts with: descriptors, by their numbers in the host process, and a limit.
 type inherited struct {
 	stdio  [3]int
 	socket int
 	errors int
+
+	maxFiles uint64 // hard limit of open files
 }
 
 // lowering turns the init's operations into a table.

@@ -21,6 +21,23 @@ func (l *lowering) start() {
 		}
 	}
 	l.closeAllBut(min(l.fds.socket, l.fds.errors), max(l.fds.socket, l.fds.errors))
+	l.reset()
+}
+
+// reset undoes what a process inherits unseen: ignored and blocked signals (a job started in the background of a script
+// ignores INT), and the limit of open files that the Go runtime has raised, with which old programs that close every
+// possible descriptor take minutes.
+func (l *lowering) reset() {
+	none := hold(l.table, &[8]uint64{})
+	for sig := 1; sig < 32; sig++ {
+		if sig != int(unix.SIGKILL) && sig != int(unix.SIGSTOP) {
+			l.add("rt_sigaction", unix.SYS_RT_SIGACTION, sig, none, 0, 8)
+		}
+	}
+	l.add("rt_sigprocmask", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, none, 0, 8)
+	limit := &unix.Rlimit{Cur: l.fds.maxFiles, Max: l.fds.maxFiles}
+	limit.Cur = min(limit.Cur, 1024)
+	l.add("prlimit64", unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, hold(l.table, limit), 0)
 }
 
 // mortal is repeated after a change of ids, which clears both settings.

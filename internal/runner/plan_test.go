@@ -46,7 +46,7 @@ func TestPlan(t *testing.T) {
 			if d := cmp.Diff(string(want), p.String()); d != "" {
 				t.Error(d)
 			}
-			tab, err := (&s).lower(p, inherited{stdio: [3]int{0, 1, 2}, socket: 7, errors: 9})
+			tab, err := (&s).lower(p, inherited{stdio: [3]int{0, 1, 2}, socket: 7, errors: 9, maxFiles: 4096})
 			if err != nil {
 				t.Fatal(err)
 			}

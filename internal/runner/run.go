@@ -2,13 +2,10 @@ package runner
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"runtime"
-	"strconv"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -109,111 +106,6 @@ func (c *container) start(ctx context.Context) error {
 	return err
 }
 
-// fork clones the init, which then waits for feed.
-func (c *container) fork(stdio [3]int) (*table, error) {
-	op := c.plan.find(VerbClone)
-	sp, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, stepError(op, "socketpair", err)
-	}
-	c.sock = sp[0]
-	theirs := os.NewFile(uintptr(sp[1]), "init socket")
-	defer theirs.Close()
-	var ep [2]int
-	if err := unix.Pipe2(ep[:], unix.O_CLOEXEC); err != nil {
-		return nil, stepError(op, "pipe2", err)
-	}
-	c.errs = ep[0]
-	errEnd := os.NewFile(uintptr(ep[1]), "init errors")
-	defer errEnd.Close()
-	t, err := c.spec.lower(c.plan, inherited{stdio: stdio, socket: sp[1], errors: ep[1]})
-	if err != nil {
-		return nil, err
-	}
-	var pidfd int32
-	pid, errno := forkTable(t.calls, t.mem, c.cloneFlags()|unix.CLONE_PIDFD, &pidfd, uintptr(ep[1]))
-	runtime.KeepAlive(t)
-	if errno != 0 {
-		return nil, stepError(op, "clone", errno)
-	}
-	c.pid, c.pidfd = int(pid), int(pidfd)
-	return t, nil
-}
-
-func (c *container) cloneFlags() uintptr {
-	f := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWCGROUP)
-	if c.spec.ownUsers() {
-		f |= unix.CLONE_NEWUSER
-	}
-	if c.spec.ownNet() {
-		f |= unix.CLONE_NEWNET
-	}
-	return f
-}
-
-// feed writes the id maps, makes the root's mount and sends it with the binds.
-func (c *container) feed(root owner, binds bindTrees) error {
-	users := -1
-	if c.spec.ownUsers() {
-		op := c.plan.find(VerbMapIDs)
-		if err := writeMaps(c.pid, root.maps(c.spec.IDs)); err != nil {
-			return stepError(op, "write", err)
-		}
-		fd, err := openUserNS(c.pid)
-		if err != nil {
-			return stepError(op, "open", err)
-		}
-		defer unix.Close(fd)
-		users = fd
-	}
-	tree, err := c.rootTree(users, root)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(tree)
-	rights := unix.UnixRights(append([]int{tree}, binds...)...)
-	return stepError(c.plan.find(VerbReceive), "sendmsg", unix.Sendmsg(c.sock, []byte{'m'}, rights, nil, unix.MSG_NOSIGNAL))
-}
-
-// blame ends the init after an error on this side, and prefers its own last words, if it had any, as the cause.
-func (c *container) blame(t *table, err error) error {
-	c.abandon()
-	if e := c.childError(t); e != nil {
-		return e
-	}
-	return err
-}
-
-// childError reads the init's last words: none if it has executed the command.
-func (c *container) childError(t *table) error {
-	var b [8]byte
-	n, err := readFull(c.errs, b[:])
-	switch {
-	case err != nil:
-		return stepError(c.plan.find(VerbStart), "read", err)
-	case n == 0:
-		return nil
-	case n < len(b):
-		return stepError(c.plan.find(VerbStart), "read", fmt.Errorf("%d bytes of a report", n))
-	}
-	step, errno := int(binary.NativeEndian.Uint32(b[:])), syscall.Errno(binary.NativeEndian.Uint32(b[4:]))
-	if step >= len(t.calls) {
-		return stepError(c.plan.find(VerbStart), "", errno)
-	}
-	op := c.plan[t.op[step]]
-	if op.Verb != VerbExec {
-		return &StepError{Op: op, Call: t.name[step], Err: errno}
-	}
-	ce := &CommandError{Name: c.spec.Argv[0], Code: 126, Err: errno}
-	switch {
-	case t.calls[step].kind == kindExec:
-		ce.Interpreter = errno == unix.ENOENT || errno == unix.ENOTDIR
-	case errno == unix.ENOENT:
-		ce.Code = 127
-	}
-	return ce
-}
-
 // wait waits for the init and says how it ended.
 func (c *container) wait() (Status, error) {
 	var ws unix.WaitStatus
@@ -284,24 +176,3 @@ func (c *container) note(format string, a ...any) {
 		c.opts.Note(fmt.Sprintf(format, a...))
 	}
 }
-
-// readFull reads until b is full or the end of the file.
-func readFull(fd int, b []byte) (int, error) {
-	n := 0
-	for n < len(b) {
-		k, err := unix.Read(fd, b[n:])
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return n, err
-		}
-		if k == 0 {
-			break
-		}
-		n += k
-	}
-	return n, nil
-}
-
-func procPath(pid int, name string) string { return "/proc/" + strconv.Itoa(pid) + "/" + name }

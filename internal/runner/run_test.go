@@ -1,14 +1,17 @@
 package runner
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"sort"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -324,4 +327,58 @@ func sortLines(s string) string {
 	l := strings.Split(strings.TrimSpace(s), "\n")
 	sort.Strings(l)
 	return strings.Join(l, "\n")
+}
+
+// TestCleanStart: what the host process ignores, blocks or has raised is not passed on.
+func TestCleanStart(t *testing.T) {
+	signal.Ignore(unix.SIGINT, unix.SIGHUP)
+	defer signal.Reset(unix.SIGINT, unix.SIGHUP)
+	got := must(t, shell(t, "while read k v; do case $k in SigIgn:|SigBlk:) echo $k $v;; esac; done < /proc/self/status; ulimit -Sn"))
+	if want := "SigBlk: 0000000000000000\nSigIgn: 0000000000000000\n1024\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestCancelStops(t *testing.T) {
+	s := shell(t, "exec sleep 1000")
+	ids, f, err := ClaimIDs(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	s.IDs = ids
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	st, err := Run(ctx, s, Options{})
+	if want := (Status{Code: 143, Signal: 15}); err != nil || st != want {
+		t.Errorf("%+v %v", st, err)
+	}
+	st, err = Run(ctx, s, Options{})
+	if st.Code != 125 || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("cancelled before: %+v %v", st, err)
+	}
+}
+
+// TestOverlayUnderneath: a copy cannot be kept on an overlay, so it is kept in memory and that is said; a root there
+// cannot be idmapped, which is an error with a way out.
+func TestOverlayUnderneath(t *testing.T) {
+	dir := folder(t, "overlay", 0)
+	s := shell(t, "touch /made && echo ok")
+	s.Work = filepath.Join(dir, "work")
+	if err := os.Mkdir(s.Work, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r := try(t, s, Options{})
+	if r.out != "ok\n" || len(r.notes) != 1 || exists(filepath.Join(s.Work, "u")) {
+		t.Errorf("%+v", r)
+	}
+	s = shell(t, "true")
+	s.Lower = append(s.Lower, dir)
+	r = try(t, s, Options{})
+	var se *StepError
+	if r.status.Code != 125 || !errors.As(r.failure, &se) || !strings.Contains(se.Hint(), "--userns=host") {
+		t.Errorf("%+v", r)
+	}
+	s.UserNS = "host"
+	must(t, s)
 }
