@@ -38,14 +38,34 @@ type fixture struct {
 func newFixture(t *testing.T, more ...testarchive.Package) *fixture {
 	t.Helper()
 	needsNamespaces(t)
-	a := testarchive.HostArchive(t, "fixture").Add(more...)
+	hostArchive.Do(func() { hostFiles = testarchive.HostArchive(t, "fixture").Files() })
+	if hostFiles == nil {
+		t.Skip("needs dpkg: the fixture's packages are made from the host's")
+	}
 	f := &fixture{t: t, dir: t.TempDir()}
 	f.lock = Lock{
-		Schema: LockSchema, Suite: "fixture", Variant: "minbase", Arch: a.Arches[0], Epoch: EpochAuto,
+		Schema: LockSchema, Suite: "fixture", Variant: "minbase", Arch: testarchive.HostArch(t), Epoch: EpochAuto,
 		Rules: suites.Rules{Merged: "no", RootOrderMod: 65521},
 		Files: []LockFile{{Path: "/etc/apt/sources.list", Mode: 0o644, Content: "deb http://example.org fixture main\n"}},
 	}
-	files := a.Files()
+	f.add(hostFiles)
+	if len(more) > 0 {
+		a := testarchive.New("fixture")
+		a.Arches = []string{f.lock.Arch}
+		f.add(a.Add(more...).Files())
+	}
+	return f
+}
+
+// Packing the host's programs takes longer than installing them.
+var (
+	hostArchive sync.Once
+	hostFiles   map[string][]byte
+)
+
+// add locks all packages of an archive.
+func (f *fixture) add(files map[string][]byte) {
+	t := f.t
 	index := string(files["dists/fixture/main/binary-"+f.lock.Arch+"/Packages"])
 	for p, err := range control.Paragraphs(index) {
 		if err != nil {
@@ -64,7 +84,6 @@ func newFixture(t *testing.T, more ...testarchive.Package) *fixture {
 			t.Fatal(err)
 		}
 	}
-	return f
 }
 
 func (f *fixture) open(_ context.Context, p *LockPackage) (*os.File, error) {
