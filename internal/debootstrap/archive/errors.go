@@ -173,16 +173,13 @@ func (e *NoMirror) Hint() string {
 	return "try another --mirror"
 }
 
-// untrusted is the gravity from which on a mirror's answer is suspicious.
-const untrusted = 3
-
 func gravity(err error) int {
 	var u *pgp.Untrusted
 	switch {
 	case errors.As(err, &u):
-		return untrusted + 1
+		return 4
 	case errors.Is(err, ErrNotTrusted):
-		return untrusted
+		return 3
 	case fetch.Offline(err):
 		return 1
 	case errors.Is(err, ErrNotFound):

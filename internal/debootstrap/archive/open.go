@@ -128,6 +128,7 @@ func (a *Archive) open(ctx context.Context, p *Pocket, from int) error {
 		r, err := a.release(ctx, p, i, false)
 		if err == nil {
 			p.use(i, r)
+			a.tell(ctx, none)
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -136,17 +137,23 @@ func (a *Archive) open(ctx context.Context, p *Pocket, from int) error {
 		if errors.Is(err, fetch.ErrNotFound) {
 			err = fmt.Errorf("%w: %w", ErrNotFound, err)
 		}
-		level := slog.LevelDebug
-		if gravity(err) >= untrusted {
-			level = slog.LevelWarn
-		}
-		a.o.Log.Log(ctx, level, "mirror not used", "suite", p.Suite, "mirror", fetch.RedactURL(p.mirrors[i]), "error", err)
 		none.Tried = append(none.Tried, Attempt{fetch.RedactURL(p.mirrors[i]), err})
 	}
 	if fetch.Offline(none.Unwrap()) {
 		return a.offline(p, none)
 	}
 	return none
+}
+
+// tell logs why mirrors were passed over. That one lacks the suite is nothing to speak of.
+func (a *Archive) tell(ctx context.Context, none *NoMirror) {
+	for _, t := range none.Tried {
+		level := slog.LevelWarn
+		if errors.Is(t.Err, ErrNotFound) {
+			level = slog.LevelDebug
+		}
+		a.o.Log.Log(ctx, level, "mirror not used", "suite", none.Suite, "mirror", t.Mirror, "error", t.Err)
+	}
 }
 
 func (p *Pocket) use(i int, r *Release) {

@@ -95,6 +95,9 @@ func TestRefused(t *testing.T) {
 			if _, err := w.o.Store.LoadRelease("bionic"); err == nil {
 				t.Error("recorded what was refused")
 			}
+			if strings.Contains(w.log.String(), "level=WARN") {
+				t.Errorf("warns beside the error: %s", w.log.String())
+			}
 			// With a good mirror behind it, the bad one does not matter.
 			good := hello()
 			good.Key = w.Key
@@ -109,6 +112,9 @@ func TestRefused(t *testing.T) {
 			a, err := Open(t.Context(), w.o)
 			if err != nil || a.Pockets[0].Mirror != w.o.Mirrors[1] {
 				t.Errorf("with a good mirror: %v", err)
+			}
+			if warns := strings.Count(w.log.String(), "level=WARN"); (warns == 0) != strings.Contains(c.says, "not in the archive") {
+				t.Errorf("%d warnings: %s", warns, w.log.String())
 			}
 		})
 	}

@@ -27,7 +27,7 @@ func (s *sink) Offset() int64 { return int64(s.Len()) }
 func (s *sink) Reset() error { s.resets++; s.Buffer.Reset(); return nil }
 
 func quick() *Client {
-	return &Client{Stall: 250 * time.Millisecond, Connect: time.Second, Backoff: time.Millisecond}
+	return &Client{Stall: 500 * time.Millisecond, Connect: time.Second, Backoff: time.Millisecond}
 }
 
 func serve(t *testing.T, h http.HandlerFunc) string {
