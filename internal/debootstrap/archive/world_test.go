@@ -52,7 +52,7 @@ func newWorld(t *testing.T, a *testarchive.Archive) *world {
 		},
 		Keyring: keyring, Arch: "amd64", Store: store,
 		Now:    func() time.Time { return a.Date.Add(time.Hour) },
-		Client: &fetch.Client{Stall: time.Second, Backoff: time.Millisecond},
+		Client: &fetch.Client{Attempts: 2, Stall: time.Second, Backoff: time.Millisecond},
 		Log:    slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	return w
