@@ -23,7 +23,7 @@ type contender struct {
 
 // measure lets the contenders take turns, after a first round that only warms, and adds a row.
 func (b *bench) measure(ctx context.Context, what string, rounds int, all ...contender) error {
-	r := row{what: what}
+	r, long := row{what: what}, rounds == b.n
 	for _, c := range all {
 		r.results = append(r.results, result{name: c.name})
 	}
@@ -31,7 +31,9 @@ func (b *bench) measure(ctx context.Context, what string, rounds int, all ...con
 		for k := range all {
 			i := (k + round + 1) % len(all) // who comes first changes
 			c := all[i]
-			unix.Sync() // what the one before left to be written is not paid by this one
+			if long {
+				unix.Sync() // what the one before left to be written is not paid by this one
+			}
 			start := time.Now()
 			err := c.do(ctx)
 			took := time.Since(start)
@@ -51,7 +53,7 @@ func (b *bench) measure(ctx context.Context, what string, rounds int, all ...con
 				r.results[i].memoryKB = max(r.results[i].memoryKB, *c.memory)
 			}
 		}
-		if rounds <= 20 {
+		if long {
 			fmt.Fprintf(os.Stderr, "%s: round %d of %d\n", what, round+1, rounds)
 		}
 	}
