@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rootctl/rootctl/internal/debootstrap"
 	"github.com/rootctl/rootctl/internal/runner"
 )
 
@@ -47,6 +48,7 @@ func execute(ctx context.Context, args []string) int {
 		return codeInterrupted
 	}
 	fmt.Fprintf(a.stderr, "rootctl: %v\n", err)
+	a.printScript(err)
 	if h := hintOf(err); h != "" {
 		fmt.Fprintf(a.stderr, "hint: %s\n", h)
 	}
@@ -58,4 +60,22 @@ func execute(ctx context.Context, args []string) int {
 		code = codeRunFailed
 	}
 	return code
+}
+
+// printScript shows the end of a failed maintainer script's output, its likely cause and where all of
+// it lies.
+func (a *app) printScript(err error) {
+	var failed *debootstrap.ConfigureError
+	if !errors.As(err, &failed) {
+		return
+	}
+	for _, line := range failed.LastLines {
+		fmt.Fprintf(a.stderr, "  | %s\n", line)
+	}
+	if cause := failed.Cause(); cause != "" {
+		fmt.Fprintf(a.stderr, "cause: %s\n", cause)
+	}
+	if failed.LogPath != "" {
+		fmt.Fprintf(a.stderr, "log: %s\n", failed.LogPath)
+	}
 }

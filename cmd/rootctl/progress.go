@@ -63,7 +63,10 @@ func (p *progress) report(e debootstrap.Event) {
 	if stageRank(e.Stage) >= stageRank(p.stage) {
 		p.stage = e.Stage
 	}
-	if p.bar == nil && !known {
+	if !known && (p.bar == nil || e.Stage == debootstrap.StageDownload || e.Stage == debootstrap.StageWait) {
+		if p.bar != nil {
+			_ = p.bar.Clear() // the bar only writes to stderr
+		}
 		if line := plainLine(e); line != "" {
 			p.a.say("%s", line)
 		}
@@ -82,6 +85,8 @@ func stageRank(stage string) int {
 // plainLine is what a log shows when a stage begins.
 func plainLine(e debootstrap.Event) string {
 	switch e.Stage {
+	case debootstrap.StageWait:
+		return fmt.Sprintf("waiting for another build of %s", e.Item)
 	case debootstrap.StageIndex:
 		return "reading the package index"
 	case debootstrap.StageDownload:

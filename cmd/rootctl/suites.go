@@ -19,6 +19,9 @@ func newSuitesCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := set.Check(); err != nil {
+				return err
+			}
 			type row struct {
 				Suite      string   `json:"suite"`
 				Family     string   `json:"family"`
