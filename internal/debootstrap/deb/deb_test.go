@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -305,4 +306,30 @@ func TestAgainstDpkg(t *testing.T) {
 			compareWithDpkg(t, &pool, path)
 		})
 	}
+}
+
+// TestConcurrent reads one package from several goroutines with one pool.
+func TestConcurrent(t *testing.T) {
+	data := makeTar(t, tarEntry{"./x", 0o644, strings.Repeat("some text, ", 30000), 0})
+	var pool Pool
+	var group sync.WaitGroup
+	for _, suffix := range []string{"gz", "xz", "zst"} {
+		b := makeAr(entry{"debian-binary", "2.0\n"}, entry{"control.tar." + suffix, string(compress(t, makeTar(t, controlTar...), suffix))},
+			entry{"data.tar." + suffix, string(compress(t, data, suffix))})
+		d, err := pool.Open(bytes.NewReader(b), int64(len(b)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 4 {
+			group.Go(func() {
+				if _, err := d.Control(); err != nil {
+					t.Error(err)
+				}
+				if got, err := readData(d); err != nil || !bytes.Equal(got, data) {
+					t.Errorf("%s: %v, %d bytes", suffix, err, len(got))
+				}
+			})
+		}
+	}
+	group.Wait()
 }
