@@ -47,11 +47,18 @@ func (c *container) fork(stdio [3]int) (*table, error) {
 }
 
 func (c *container) cloneFlags() uintptr {
-	f := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWCGROUP)
+	f := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID)
 	if c.spec.ownUsers() {
 		f |= unix.CLONE_NEWUSER
 	}
-	if c.spec.ownNet() {
+	return f
+}
+
+// unshareFlags are the namespaces that the init makes for itself: a new network alone takes as long as the root's mount
+// that the host process makes meanwhile.
+func (s *Spec) unshareFlags() int {
+	f := unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWCGROUP
+	if s.ownNet() {
 		f |= unix.CLONE_NEWNET
 	}
 	return f
@@ -64,6 +71,9 @@ func (c *container) feed(root owner, binds bindTrees) error {
 		op := c.plan.find(VerbMapIDs)
 		if err := writeMaps(c.pid, root.maps(c.spec.IDs)); err != nil {
 			return stepError(op, "write", err)
+		}
+		if err := unix.Sendmsg(c.sock, []byte{'u'}, nil, nil, unix.MSG_NOSIGNAL); err != nil {
+			return stepError(op, "sendmsg", err)
 		}
 		fd, err := openUserNS(c.pid)
 		if err != nil {

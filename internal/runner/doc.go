@@ -9,12 +9,12 @@
 //	------------                            ------------------------              ------
 //	plan, lower to a table
 //	fork keeper ------------------------------------------------------------->    close all but locks and socket
-//	clone(new namespaces) ---------------> die with the parent, undumpable
+//	clone(user, mnt, pid) ---------------> die with the parent, undumpable
 //	pidfd -------------------------------------------------------------------->   wait: message or end of file
-//	write uid_map, gid_map                 wait for the message
-//	make the root mount and the binds
-//	send their descriptors --------------> take them, become root inside
-//	                                       attach root; proc, sys, dev, tmp, binds
+//	write uid_map, gid_map --------------> become root inside
+//	make the root mount and the binds      unshare(net, uts, ipc, cgroup)
+//	send their descriptors --------------> take them; attach the root
+//	                                       proc, sys, dev, tmp, binds
 //	take the terminal <------------------- open the terminal, send its master
 //	set its size, answer ----------------> pivot_root, let the old root go
 //	                                       capabilities, filters, execve

@@ -41,6 +41,8 @@ func (e *StepError) Error() string {
 
 func (e *StepError) Unwrap() error { return e.Err }
 
+func (e *StepError) newNamespaces() bool { return e.Op.Verb == VerbClone || e.Op.Verb == VerbUnshare }
+
 // Hint is the next step for the user, "" if none is known.
 func (e *StepError) Hint() string {
 	var no syscall.Errno
@@ -48,11 +50,11 @@ func (e *StepError) Hint() string {
 		return ""
 	}
 	switch {
-	case e.Op.Verb == VerbClone && (no == unix.EPERM || no == unix.EACCES):
+	case e.newNamespaces() && (no == unix.EPERM || no == unix.EACCES):
 		return "creating namespaces is not allowed here; in a container start it with more rights (docker run --privileged)"
-	case e.Op.Verb == VerbClone && no == unix.ENOSPC:
+	case e.newNamespaces() && no == unix.ENOSPC:
 		return "a limit on namespaces is reached; see /proc/sys/user/max_*_namespaces"
-	case e.Op.Verb == VerbClone && no == unix.EINVAL:
+	case e.newNamespaces() && no == unix.EINVAL:
 		return "this kernel lacks a kind of namespace; Linux 5.12 or newer with all of them is needed"
 	case e.Op.Verb == VerbOverlay && e.Call == "mount_setattr":
 		return "the file system of the cache cannot be idmapped; use --userns=host, or a cache on ext4, xfs, btrfs or tmpfs"

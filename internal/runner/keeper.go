@@ -111,6 +111,7 @@ func keeperTable(keep Keep, sock, self, null int) *table {
 	t.add("execveat", unix.SYS_EXECVEAT, self, "", t.vector(argv), t.vector([]string{"GOMAXPROCS=2"}), unix.AT_EMPTY_PATH).ignore()
 
 	t.calls[bye1].jump, t.calls[bye2].jump = uint16(t.here()), uint16(t.here())
+	t.closeAllBut() // the host process waits for this rather than for the end of all
 	t.add("exit_group", unix.SYS_EXIT_GROUP, 0)
 	return t
 }
@@ -134,14 +135,22 @@ func (g *Guard) Close() error {
 	if e := unix.Sendmsg(g.sock, []byte{msgBye}, nil, nil, unix.MSG_NOSIGNAL); e != nil && e != unix.EPIPE && e != unix.ECONNRESET {
 		err = errors.Join(err, fmt.Errorf("end the keeper: %w", e))
 	}
+	// End of file: the keeper holds no lock any more. Its memory goes while we go on.
+	if _, e := readFull(g.sock, make([]byte, 1)); e != nil && e != unix.ECONNRESET {
+		err = errors.Join(err, fmt.Errorf("end the keeper: %w", e))
+	}
 	unix.Close(g.sock)
+	go reap(g.pid)
+	return err
+}
+
+// reap takes note of the end of a child.
+func reap(pid int) {
 	for {
-		_, e := unix.Wait4(g.pid, nil, 0, nil)
-		if e != unix.EINTR {
-			break
+		if _, err := unix.Wait4(pid, nil, 0, nil); err != unix.EINTR {
+			return
 		}
 	}
-	return err
 }
 
 // Main carries out what this package re-executes the program for and says whether it did; the program's own main must

@@ -77,6 +77,10 @@ func (l *lowering) one(o *Op) error {
 	switch o.Verb {
 	case VerbStart:
 		l.start()
+	case VerbReady:
+		l.add("recvmsg", unix.SYS_RECVMSG, l.fds.socket, l.message(1).addr, unix.MSG_CMSG_CLOEXEC).expect(1)
+	case VerbUnshare:
+		l.add("unshare", unix.SYS_UNSHARE, l.spec.unshareFlags())
 	case VerbReceive:
 		l.receive()
 	case VerbBecome:

@@ -23,6 +23,8 @@ const (
 // Operations of the container's init.
 const (
 	VerbStart     Verb = "start"        // die with the parent, stdio, close all inherited descriptors
+	VerbReady     Verb = "ready"        // wait for the id maps
+	VerbUnshare   Verb = "unshare"      // the rest of the namespaces (Options), while the host makes the root
 	VerbReceive   Verb = "receive"      // wait for the host process and take its mounts
 	VerbBecome    Verb = "become-root"  // ids 0 of the user namespace
 	VerbSlave     Verb = "slave"        // mounts no longer propagate to the host

@@ -29,11 +29,19 @@ func (s Spec) Plan() (Plan, error) {
 func (s *Spec) plan() (Plan, error) {
 	p := make(Plan, 0, 80)
 	p = s.planHost(p)
+	p = append(p, Op{Verb: VerbStart})
+	if s.ownUsers() {
+		p = append(p, Op{Verb: VerbReady})
+	}
+	own := []string{"uts", "ipc", "cgroup"}
+	if s.ownNet() {
+		own = append(own, "net")
+	}
 	p = append(p,
-		Op{Verb: VerbStart},
-		Op{Verb: VerbReceive},
 		Op{Verb: VerbBecome},
+		Op{Verb: VerbUnshare, Options: own},
 		Op{Verb: VerbSlave},
+		Op{Verb: VerbReceive},
 		Op{Verb: VerbRoot},
 	)
 	p = s.planProc(p)
@@ -61,12 +69,9 @@ func (s *Spec) plan() (Plan, error) {
 }
 
 func (s *Spec) planHost(p Plan) Plan {
-	ns := []string{"mnt", "pid", "uts", "ipc", "cgroup"}
+	ns := []string{"mnt", "pid"}
 	if s.ownUsers() {
 		ns = append([]string{"user"}, ns...)
-	}
-	if s.ownNet() {
-		ns = append(ns, "net")
 	}
 	p = append(p, Op{Host: true, Verb: VerbKeeper}, Op{Host: true, Verb: VerbClone, Options: ns})
 	idmap := uint64(0)

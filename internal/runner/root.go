@@ -44,20 +44,12 @@ type layers struct {
 	work  int // holds the directories u (upper) and w (work)
 }
 
-func (l *layers) close() {
-	for _, fd := range append(l.lower, l.work) {
-		if fd >= 0 {
-			unix.Close(fd)
-		}
-	}
-}
-
 // overlay makes the copy: the lower directories idmapped, the upper one plainly owned by root of the container. An
 // idmapped upper would not do: overlay makes whiteouts with an id that has no mapping there.
 func (c *container) overlay(users int, root owner) (int, error) {
 	op := c.plan.find(VerbOverlay)
 	l := layers{op: op, work: -1}
-	defer l.close()
+	defer func() { c.leftover = append(append(c.leftover, l.lower...), l.work) }()
 	mode := uint32(0o755)
 	for i, dir := range c.spec.Lower {
 		lop := op

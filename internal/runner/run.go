@@ -63,6 +63,9 @@ type container struct {
 	pidfd int
 	sock  int // to the init
 	errs  int // from the init
+
+	leftover []int         // detached mounts that are used up
+	tidied   chan struct{} // they have been closed
 }
 
 // start makes the container and returns when the command has been executed.
@@ -79,7 +82,7 @@ func (c *container) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rootUID, binds, err := c.prepareBinds()
+	root, binds, err := c.prepareBinds()
 	defer binds.close()
 	if err != nil {
 		return err
@@ -93,9 +96,10 @@ func (c *container) start(ctx context.Context) error {
 	if err := c.keeper.watch(c.pidfd); err != nil {
 		return err
 	}
-	if err := c.feed(rootUID, binds); err != nil {
+	if err := c.feed(root, binds); err != nil {
 		return c.blame(t, err)
 	}
+	c.tidy()
 	if c.spec.TTY {
 		if err := c.takeTerminal(); err != nil {
 			return c.blame(t, err)
@@ -129,11 +133,7 @@ func (c *container) abandon() {
 	}
 	// An error of kill means that it has ended already.
 	_ = unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0)
-	for {
-		if _, err := unix.Wait4(c.pid, nil, 0, nil); err != unix.EINTR {
-			break
-		}
-	}
+	reap(c.pid)
 	c.pid = 0
 }
 
@@ -148,10 +148,28 @@ func (c *container) finish() error {
 	if c.term != nil {
 		c.term.finish()
 	}
+	c.tidy()
+	<-c.tidied
 	if c.keeper == nil {
 		return nil
 	}
 	return c.keeper.Close()
+}
+
+// tidy closes used-up mounts on the side: the kernel waits for all processors at each of them, for milliseconds.
+func (c *container) tidy() {
+	if c.tidied != nil {
+		return
+	}
+	c.tidied = make(chan struct{})
+	go func() {
+		defer close(c.tidied)
+		for _, fd := range c.leftover {
+			if fd >= 0 {
+				unix.Close(fd)
+			}
+		}
+	}()
 }
 
 func (c *container) closeChildEnds() {

@@ -64,11 +64,7 @@ func mappedUserNS(inside, outside owner) (int, error) {
 	}
 	defer func() {
 		_ = unix.PidfdSendSignal(int(pidfd), unix.SIGKILL, nil, 0) // fails only if it is gone
-		for {
-			if _, err := unix.Wait4(int(pid), nil, 0, nil); err != unix.EINTR {
-				break
-			}
-		}
+		reap(int(pid))
 		unix.Close(int(pidfd))
 	}()
 	m := idMaps{fmt.Sprintf("%d %d 1", inside.uid, outside.uid), fmt.Sprintf("%d %d 1", inside.gid, outside.gid)}
