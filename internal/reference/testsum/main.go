@@ -160,8 +160,10 @@ func (s *summary) print(w io.Writer, strict bool, slow int) bool {
 		fmt.Fprintf(w, "%7.1f s  %s\n", p.seconds, p.pkg)
 	}
 	failed := len(s.failed) + len(s.open) + wrong
-	if failed == 0 {
-		failed = len(s.failedPackage) // one that failed outside of its tests, to build for instance
+	for _, p := range s.failedPackage { // outside of its tests: to build, in TestMain
+		if !slices.ContainsFunc(s.failed, func(o outcome) bool { return o.pkg == p.pkg }) {
+			failed++
+		}
 	}
 	if len(s.packages) == 0 && failed == 0 {
 		fmt.Fprintln(w, "FAIL no tests ran")

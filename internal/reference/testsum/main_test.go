@@ -23,6 +23,7 @@ func TestRealEvents(t *testing.T) {
 		{"silent skip", `func TestA(t *testing.T) { t.SkipNow() }`, true, false, []string{"no reason"}},
 		{"does not build", `func TestA(t *testing.T) { undefined() }`, false, false, []string{"undefined: undefined", "0 passed, 1 failed, 0 skipped\n"}},
 		{"dies", `func TestA(t *testing.T) { os.Exit(3) }; var _ = os.Args`, false, false, []string{"0 passed, 1 failed, 0 skipped\n"}},
+		{"fails outside of tests", `func TestA(t *testing.T) {}; func TestMain(m *testing.M) { m.Run(); os.Exit(3) }`, false, false, []string{"1 passed, 1 failed, 0 skipped\n"}},
 		{"panics", `func TestA(t *testing.T) { panic("in the middle") }`, false, false, []string{"in the middle", "1 failed"}},
 		{"sub-tests", `func TestA(t *testing.T) { t.Run("b", func(t *testing.T) { t.Skip("needs x: y") }) }`, true, false, []string{"TestA/b: needs x: y", "1 passed, 1 failed, 0 skipped\n"}},
 	} {
