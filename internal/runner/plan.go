@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Attributes of the mounts that hold no programs and no devices, and of our /dev.
+// Attributes of mounts: with programs, with neither programs nor devices, with devices alone.
 const (
 	attrsPlain = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
 	attrsData  = attrsPlain | unix.MOUNT_ATTR_NOEXEC
@@ -130,7 +130,8 @@ func planMasks(p Plan) Plan {
 }
 
 func (s *Spec) planDev(p Plan) Plan {
-	p = append(p, Op{Verb: VerbMount, Type: "tmpfs", Target: "/dev", Attrs: attrsDev, Options: []string{"mode=755", "size=64k"}, Replace: s.Dir == ""})
+	// nodev: the nodes are mounts of their own, and one made here with CAP_MKNOD is of no use.
+	p = append(p, Op{Verb: VerbMount, Type: "tmpfs", Target: "/dev", Attrs: attrsData, Options: []string{"mode=755", "size=64k"}, Replace: s.Dir == ""})
 	for _, n := range [...]string{"null", "zero", "full", "random", "urandom", "tty"} {
 		p = append(p, Op{Verb: VerbNode, Source: "/dev/" + n, Target: "/dev/" + n, Attrs: attrsDev | unix.MOUNT_ATTR_RDONLY})
 	}

@@ -107,6 +107,9 @@ func (c *container) start(ctx context.Context) error {
 	}
 	err = c.childError(t)
 	runtime.KeepAlive(t)
+	if err == nil && c.opts.Log != nil {
+		c.opts.Log.Debug("container started", "pid", c.pid, "command", c.spec.Argv[0], "base", c.spec.IDs.Base)
+	}
 	return err
 }
 
