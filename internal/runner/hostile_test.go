@@ -12,6 +12,7 @@ import (
 // TestHostileRoot puts something else in the place of each directory or file that the runner touches. Nothing outside
 // may change and nothing may hang; the run itself must work, but for the cases that say otherwise.
 func TestHostileRoot(t *testing.T) {
+	needRoot(t)
 	outside := t.TempDir()
 	for _, d := range []string{"etc", "dir"} {
 		if err := os.Mkdir(filepath.Join(outside, d), 0o777); err != nil {
@@ -148,6 +149,7 @@ func TestHostileCommandAndPlace(t *testing.T) {
 
 // TestGuards tries what a root inside must not be able to do, in both id modes.
 func TestGuards(t *testing.T) {
+	needRoot(t)
 	for _, userns := range []string{"own", "host"} {
 		for what, script := range map[string]string{
 			"write core_pattern":      "echo x > /proc/sys/kernel/core_pattern",

@@ -93,7 +93,7 @@ func TestKilledAtRandom(t *testing.T) {
 		j := job{Spec: Spec{Lower: []string{root}, Work: work, Argv: []string{"setpriv", "--reuid", "1000", "sleep", mark}, Env: []string{"PATH=/bin:/usr/bin"}},
 			Remove: []string{work}, Locks: []string{filepath.Join(dir, "lock")}}
 		cmd := startHelper(t, j, nil, nil, nil)
-		time.Sleep(time.Duration(rand.IntN(20000)) * time.Microsecond)
+		time.Sleep(time.Duration(rand.IntN(30000)) * time.Microsecond)
 		cmd.Process.Kill()
 		cmd.Wait()
 		eventually(t, "no lock", func() bool { return !locked(t, filepath.Join(dir, "lock")) })

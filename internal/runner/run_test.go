@@ -17,6 +17,7 @@ import (
 )
 
 func TestExitCodes(t *testing.T) {
+	needRoot(t)
 	for _, c := range []struct {
 		argv []string
 		code int
