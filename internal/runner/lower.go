@@ -117,6 +117,15 @@ func (l *lowering) one(o *Op) error {
 		l.file(o)
 	case VerbBind:
 		l.bind(o)
+	default:
+		return l.last(o)
+	}
+	return nil
+}
+
+// last lowers what comes once everything is mounted.
+func (l *lowering) last(o *Op) error {
+	switch o.Verb {
 	case VerbPivot:
 		l.pivot()
 	case VerbSession:

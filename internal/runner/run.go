@@ -92,7 +92,7 @@ func (c *container) start(ctx context.Context) error {
 		return err
 	}
 	c.closeChildEnds()
-	c.stop = newStopper(ctx, c.pid, c.pidfd, c.opts.Signals)
+	c.stop = newStopper(ctx, c.pid, c.pidfd, c.opts)
 	if err := c.keeper.watch(c.pidfd); err != nil {
 		return err
 	}

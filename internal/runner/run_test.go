@@ -354,6 +354,14 @@ func TestCancelStops(t *testing.T) {
 	if want := (Status{Code: 143, Signal: 15}); err != nil || st != want {
 		t.Errorf("%+v %v", st, err)
 	}
+	s.Argv[2] = "trap 'echo stay' TERM; while :; do sleep 0.01; done"
+	slow, cancel2 := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel2()
+	start := time.Now()
+	st, err = Run(slow, s, Options{grace: 300 * time.Millisecond})
+	if want := (Status{Code: 137, Signal: 9}); err != nil || st != want || time.Since(start) < 450*time.Millisecond {
+		t.Errorf("after the grace period: %+v %v, %v", st, err, time.Since(start))
+	}
 	st, err = Run(ctx, s, Options{})
 	if st.Code != 125 || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("cancelled before: %+v %v", st, err)

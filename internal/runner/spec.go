@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -84,9 +85,12 @@ type Options struct {
 
 	// pathOverlay forces the overlay branch of kernels that take layers by path only.
 	pathOverlay bool
+	// grace replaces stopGrace.
+	grace time.Duration
 }
 
-// Keep is what must outlive the host process by a moment: locks to hold and paths to remove when all has ended.
+// Keep is what must outlive the host process by a moment: locks to hold and paths to remove when all has ended. Run and
+// Guard.Close remove the paths themselves; the keeper does it if they never come to that. Locks stay with their files.
 type Keep struct {
 	Locks  []*os.File
 	Remove []string

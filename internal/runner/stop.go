@@ -12,12 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// grace is how long a container that can take a stop signal has before it is killed.
-const grace = 10 * time.Second
+// stopGrace is how long a container that can take a stop signal has before it is killed.
+const stopGrace = 10 * time.Second
 
 // stopper passes signals on to the init and remembers what it did, so that the end can be explained.
 type stopper struct {
 	pid, pidfd int
+	grace      time.Duration
 	quit       chan struct{}
 	done       chan struct{}
 
@@ -26,9 +27,12 @@ type stopper struct {
 	as     syscall.Signal // the signal that this KILL stood for, 0 if it was an ultimatum
 }
 
-func newStopper(ctx context.Context, pid, pidfd int, signals <-chan os.Signal) *stopper {
-	s := &stopper{pid: pid, pidfd: pidfd, quit: make(chan struct{}), done: make(chan struct{})}
-	go s.loop(ctx, signals)
+func newStopper(ctx context.Context, pid, pidfd int, o Options) *stopper {
+	s := &stopper{pid: pid, pidfd: pidfd, grace: stopGrace, quit: make(chan struct{}), done: make(chan struct{})}
+	if o.grace > 0 {
+		s.grace = o.grace
+	}
+	go s.loop(ctx, o.Signals)
 	return s
 }
 
@@ -47,7 +51,7 @@ func (s *stopper) loop(ctx context.Context, signals <-chan os.Signal) {
 			return
 		}
 		s.deliver(sig)
-		t := time.NewTimer(grace)
+		t := time.NewTimer(s.grace)
 		ultimatum = t.C
 	}
 	for {
