@@ -81,6 +81,7 @@ func (t *transfer) discard() {
 // copy writes the body to w. A body of more than limit bytes is ErrSize.
 func (t *transfer) copy(w io.Writer, limit int64) (n int64, err error) {
 	buf := make([]byte, min(chunkSize, limit+1))
+	began := time.Now()
 	half, halfAt := int64(0), time.Time{}
 	for {
 		k, err := t.Body.Read(buf)
@@ -101,7 +102,11 @@ func (t *transfer) copy(w io.Writer, limit int64) (n int64, err error) {
 			half, halfAt = n, time.Now()
 		}
 		if errors.Is(err, io.EOF) {
-			t.measure(n-half, halfAt)
+			if n-half >= telling/4 {
+				t.measure(n-half, halfAt)
+			} else if n >= telling { // it came in one rush: no slower than all of it since the answer
+				t.measure(n, began)
+			}
 			return n, nil
 		}
 		if err != nil {
@@ -118,9 +123,10 @@ func (t *transfer) feed(n int64) {
 	}
 }
 
-// measure goes by the second half of a transfer: the first is TCP's slow start.
+// measure notes the speed of n bytes, best those of the second half of a transfer: the first is TCP's
+// slow start.
 func (t *transfer) measure(n int64, since time.Time) {
-	if since.IsZero() || n < telling/4 {
+	if since.IsZero() {
 		return
 	}
 	d := max(time.Since(since), 50*time.Microsecond)
