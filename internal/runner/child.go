@@ -82,6 +82,9 @@ func (c *container) feed(root owner, binds bindTrees) error {
 		defer unix.Close(fd)
 		users = fd
 	}
+	if err := c.guard(); err != nil {
+		return err
+	}
 	tree, err := c.rootTree(users, root)
 	if err != nil {
 		return err
@@ -89,6 +92,20 @@ func (c *container) feed(root owner, binds bindTrees) error {
 	defer unix.Close(tree)
 	rights := unix.UnixRights(append([]int{tree}, binds...)...)
 	return stepError(c.plan.find(VerbReceive), "sendmsg", unix.Sendmsg(c.sock, []byte{'m'}, rights, nil, unix.MSG_NOSIGNAL))
+}
+
+// guard starts the keeper. Until now nothing could be left behind: the init dies with this process while it waits for
+// it. Meanwhile it makes its namespaces.
+func (c *container) guard() error {
+	var keep Keep
+	if c.opts.Keep != nil {
+		keep = *c.opts.Keep
+	}
+	var err error
+	if c.keeper, err = StartGuard(keep); err != nil {
+		return err
+	}
+	return c.keeper.watch(c.pidfd)
 }
 
 // blame ends the init after an error on this side, and prefers its own last words, if it had any, as the cause.

@@ -7,12 +7,12 @@
 //
 //	host process                            container's init (PID 1)              keeper
 //	------------                            ------------------------              ------
-//	plan, lower to a table
-//	fork keeper ------------------------------------------------------------->    close all but locks and socket
+//	plan, lower to a table; take the binds
 //	clone(user, mnt, pid) ---------------> die with the parent, undumpable
-//	pidfd -------------------------------------------------------------------->   wait: message or end of file
 //	write uid_map, gid_map --------------> become root inside
-//	make the root mount and the binds      unshare(net, uts, ipc, cgroup)
+//	fork keeper ------------- unshare(net, uts, ipc, cgroup) ---------------->    close all but locks and socket
+//	pidfd -------------------------------------------------------------------->   wait: message or end of file
+//	make the root mount
 //	send their descriptors --------------> take them; attach the root
 //	                                       proc, sys, dev, tmp, binds
 //	take the terminal <------------------- open the terminal, send its master

@@ -73,12 +73,13 @@ func (s *Spec) planHost(p Plan) Plan {
 	if s.ownUsers() {
 		ns = append([]string{"user"}, ns...)
 	}
-	p = append(p, Op{Host: true, Verb: VerbKeeper}, Op{Host: true, Verb: VerbClone, Options: ns})
+	p = append(p, Op{Host: true, Verb: VerbClone, Options: ns})
 	idmap := uint64(0)
 	if s.ownUsers() {
 		idmap = unix.MOUNT_ATTR_IDMAP
 		p = append(p, Op{Host: true, Verb: VerbMapIDs, Options: []string{fmt.Sprintf("0 %d %d", s.IDs.Base, s.IDs.Size)}})
 	}
+	p = append(p, Op{Host: true, Verb: VerbKeeper})
 	if s.Dir != "" {
 		p = append(p, Op{Host: true, Verb: VerbTree, Source: s.Dir, Attrs: unix.MOUNT_ATTR_NODEV | idmap})
 	} else {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 
@@ -64,12 +63,11 @@ func (r *remover) remove(dir int, name string, depth int) error {
 	if err != nil {
 		return err
 	}
-	f := os.NewFile(uintptr(fd), name)
-	defer f.Close()
+	defer unix.Close(fd)
 	if depth == 0 {
 		r.top = fd
 	}
-	return r.empty(f, dir, name, depth)
+	return r.empty(fd, dir, name, depth)
 }
 
 // moveUp gives a directory a free name in the top one.
@@ -85,20 +83,27 @@ func (r *remover) moveUp(dir int, name string) error {
 
 // empty removes the contents of a directory and then itself. Names that a first reading missed, because others went
 // meanwhile or were moved up, are found by the next.
-func (r *remover) empty(f *os.File, dir int, name string, depth int) error {
+func (r *remover) empty(fd, dir int, name string, depth int) error {
+	buf := make([]byte, 4096)
 	for {
-		before := r.moved
-		seen := 0
+		before, seen := r.moved, 0
 		for {
-			names, err := f.Readdirnames(1024)
+			n, err := unix.ReadDirent(fd, buf)
+			if err == unix.EINTR {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				break
+			}
+			_, count, names := unix.ParseDirent(buf[:n], -1, nil)
+			seen += count
 			for _, n := range names {
-				if err := r.remove(int(f.Fd()), n, depth+1); err != nil {
+				if err := r.remove(fd, n, depth+1); err != nil {
 					return err
 				}
-			}
-			seen += len(names)
-			if err != nil || len(names) == 0 {
-				break
 			}
 		}
 		err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
@@ -108,7 +113,7 @@ func (r *remover) empty(f *os.File, dir int, name string, depth int) error {
 		if err != unix.ENOTEMPTY || seen == 0 && r.moved == before {
 			return err
 		}
-		if _, err := f.Seek(0, 0); err != nil {
+		if _, err := unix.Seek(fd, 0, 0); err != nil {
 			return err
 		}
 	}

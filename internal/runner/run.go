@@ -74,14 +74,6 @@ func (c *container) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var keep Keep
-	if c.opts.Keep != nil {
-		keep = *c.opts.Keep
-	}
-	c.keeper, err = StartGuard(keep)
-	if err != nil {
-		return err
-	}
 	root, binds, err := c.prepareBinds()
 	defer binds.close()
 	if err != nil {
@@ -93,9 +85,6 @@ func (c *container) start(ctx context.Context) error {
 	}
 	c.closeChildEnds()
 	c.stop = newStopper(ctx, c.pid, c.pidfd, c.opts)
-	if err := c.keeper.watch(c.pidfd); err != nil {
-		return err
-	}
 	if err := c.feed(root, binds); err != nil {
 		return c.blame(t, err)
 	}
