@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/suites"
@@ -26,12 +28,14 @@ type app struct {
 	quiet    bool
 	verbose  bool
 
+	cancel context.CancelFunc // of the command's context
+
 	exit      int  // exit code of a verb that succeeded, e.g. that of the command run
 	verbIsRun bool // failures are 125
 }
 
-func newApp(context.Context) *app {
-	return &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, now: time.Now}
+func newApp(cancel context.CancelFunc) *app {
+	return &app{cancel: cancel, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, now: time.Now}
 }
 
 // flagError is a command line that cobra could not read.
@@ -137,4 +141,25 @@ func hostArch() string {
 		return "ppc64el"
 	}
 	return runtime.GOARCH
+}
+
+// catchSignals has the first INT, TERM or HUP cancel the command's context until release is called; the
+// next one ends the process. Verbs that leave nothing behind when they just end do without, and run
+// passes signals in.
+func (a *app) catchSignals() (release func()) {
+	ch := make(chan os.Signal, 1)
+	done := make(chan struct{})
+	signal.Notify(ch, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	go func() {
+		select {
+		case <-ch:
+			signal.Stop(ch)
+			a.cancel()
+		case <-done:
+		}
+	}()
+	return func() {
+		signal.Stop(ch)
+		close(done)
+	}
 }

@@ -7,9 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/rootctl/rootctl/internal/debootstrap"
 	"github.com/rootctl/rootctl/internal/runner"
@@ -19,16 +16,14 @@ func main() {
 	if runner.Main(os.Args) { // the keeper re-executes this binary to tidy up
 		return
 	}
-	// The first INT, TERM or HUP cancels the context; run replaces this with signals of its own.
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-	code := execute(ctx, os.Args[1:])
-	stop()
-	os.Exit(code)
+	os.Exit(execute(context.Background(), os.Args[1:]))
 }
 
 // execute runs one command line and returns the process's exit code; only it prints errors.
 func execute(ctx context.Context, args []string) int {
-	a := newApp(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a := newApp(cancel)
 	root := newRootCommand(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)

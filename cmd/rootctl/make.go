@@ -23,6 +23,7 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 			return nil, err
 		}
 	}
+	defer a.catchSignals()()
 	if req.NoVerify {
 		a.warn("--no-verify: nobody checks who made this archive; its packages run as root in the build")
 	}
