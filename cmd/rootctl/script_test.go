@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -31,6 +32,11 @@ func TestScripts(t *testing.T) {
 	}
 	archive := testarchive.HostArchive(t, "bionic")
 	server := archive.Serve(t)
+	guarded := archive.Serve(t)
+	guarded.User, guarded.Password = "builder", "s3cret-w0rd"
+	unsigned := testarchive.HostArchive(t, "bionic")
+	unsigned.Signers = []*testarchive.Key{}
+	unsignedServer := unsigned.Serve(t)
 	keyring := filepath.Join(t.TempDir(), "fixture.gpg")
 	if err := os.WriteFile(keyring, archive.Keyring(), 0o644); err != nil {
 		t.Fatal(err)
@@ -41,6 +47,9 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("MIRROR", server.URL)
 			e.Setenv("KEYRING", keyring)
+			e.Setenv("GUARDED", strings.Replace(guarded.URL, "http://", "http://builder:s3cret-w0rd@", 1))
+			e.Setenv("WRONG", strings.Replace(guarded.URL, "http://", "http://builder:wr0ng-w0rd@", 1))
+			e.Setenv("UNSIGNED", unsignedServer.URL)
 			e.Setenv("ROOTCTL_CACHE", filepath.Join(e.WorkDir, "cache"))
 			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
 			e.Setenv("FROM1", "--mirror="+server.URL)

@@ -21,6 +21,8 @@ type contender struct {
 	memory  *int64       // kilobytes, set by do; may be nil
 }
 
+const settle = 3 * time.Second
+
 // measure lets the contenders take turns, after a first round that only warms, and adds a row.
 func (b *bench) measure(ctx context.Context, what string, rounds int, all ...contender) error {
 	r, long := row{what: what}, rounds == b.n
@@ -32,7 +34,10 @@ func (b *bench) measure(ctx context.Context, what string, rounds int, all ...con
 			i := (k + round + 1) % len(all) // who comes first changes
 			c := all[i]
 			if long {
-				unix.Sync() // what the one before left to be written is not paid by this one
+				// What the one before left to be written, and to be discarded of what it removed, is not paid by
+				// this one: on ext4 with -o discard a removed root makes writing slow for seconds.
+				unix.Sync()
+				time.Sleep(settle)
 			}
 			start := time.Now()
 			err := c.do(ctx)
