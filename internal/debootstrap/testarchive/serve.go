@@ -68,8 +68,8 @@ type Server struct {
 func (a *Archive) Serve(t testing.TB) *Server {
 	h := a.Handler()
 	s := httptest.NewServer(h)
-	t.Cleanup(s.CloseClientConnections)
 	t.Cleanup(s.Close)
+	t.Cleanup(s.CloseClientConnections) // runs first: Close waits for what a stalled answer holds
 	return &Server{Handler: h, URL: s.URL}
 }
 
