@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -33,6 +34,14 @@ func (e *executor) Exec(ctx context.Context, c debootstrap.Command) (int, error)
 	}()
 	spec := runner.Spec{Dir: c.Dir, Argv: c.Argv, Env: c.Env, Workdir: "/", Hostname: "localhost", Net: "none", UserNS: "host",
 		NoFsync: true, Umask: 0o022, Caps: buildCaps, NoNewPrivs: true}
+	if c.Unverified { // nobody vouches for these scripts: not even the host's user ids are theirs
+		ids, lock, err := runner.ClaimIDs(idsDir)
+		if err != nil {
+			return 0, errors.Join(err, w.Close(), r.Close())
+		}
+		defer lock.Close()
+		spec.UserNS, spec.IDs = "own", ids
+	}
 	if c.Devfsd {
 		spec.DevNodes = []string{".devfsd"}
 	}

@@ -25,7 +25,7 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 	}
 	defer a.catchSignals()()
 	if req.NoVerify {
-		a.warn("--no-verify: nobody checks who made this archive; its packages run as root in the build")
+		a.warn("--no-verify: nobody checks who made this archive, and its scripts run in the build")
 	}
 	set, err := a.suites()
 	if err != nil {
