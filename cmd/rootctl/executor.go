@@ -15,45 +15,70 @@ import (
 	"github.com/rootctl/rootctl/internal/runner"
 )
 
-// executor runs a build's maintainer scripts in containers of the runner.
-type executor struct{ log *slog.Logger }
+// executor runs a build's maintainer scripts in containers of the runner: root inside is nobody
+// outside, over an idmapped view of the target, so no package ever runs as the host's root.
+type executor struct {
+	log  *slog.Logger
+	note func(format string, args ...any)
+
+	hostUsers bool // the target cannot be idmapped
+}
 
 // buildCaps are the default capabilities less the making of device nodes, which no maintainer script
 // of a build needs and which would open the host's disks to it.
 var buildCaps = []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "SETFCAP", "SYS_CHROOT", "AUDIT_WRITE"}
 
+// Exec runs one command of a build. Where the cache's file system cannot be idmapped, a verified
+// package's scripts run without a user namespace, which is said once; an unverified one's do not run.
 func (e *executor) Exec(ctx context.Context, c debootstrap.Command) (int, error) {
+	spec := runner.Spec{Dir: c.Dir, Argv: c.Argv, Env: c.Env, Workdir: "/", Hostname: "localhost", Net: "none",
+		NoFsync: true, Umask: 0o022, Caps: buildCaps, NoNewPrivs: true}
+	if c.Devfsd {
+		spec.DevNodes = []string{".devfsd"}
+	}
+	if !e.hostUsers {
+		status, err := e.inOwnUsers(ctx, spec, c.Output)
+		var step *runner.StepError
+		if c.Unverified || !errors.As(err, &step) || step.Call != "mount_setattr" {
+			return status, err
+		}
+		e.hostUsers = true
+		e.note("note: the cache's file system cannot be idmapped: maintainer scripts run without a user namespace")
+	}
+	spec.UserNS = "host"
+	return e.exec(ctx, spec, &runner.Keep{}, c.Output)
+}
+
+func (e *executor) inOwnUsers(ctx context.Context, spec runner.Spec, out io.Writer) (int, error) {
+	ids, lock, err := runner.ClaimIDs(idsDir)
+	if err != nil {
+		return 0, err
+	}
+	defer lock.Close()
+	spec.UserNS, spec.IDs = "own", ids
+	return e.exec(ctx, spec, &runner.Keep{Locks: []*os.File{lock}}, out)
+}
+
+// exec runs spec with both outputs copied to out.
+func (e *executor) exec(ctx context.Context, spec runner.Spec, keep *runner.Keep, out io.Writer) (int, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return 0, err
 	}
+	defer r.Close()
 	copied := make(chan error, 1)
 	go func() {
-		_, err := io.Copy(c.Output, r)
+		_, err := io.Copy(out, r)
 		copied <- err
 	}()
-	spec := runner.Spec{Dir: c.Dir, Argv: c.Argv, Env: c.Env, Workdir: "/", Hostname: "localhost", Net: "none", UserNS: "host",
-		NoFsync: true, Umask: 0o022, Caps: buildCaps, NoNewPrivs: true}
-	if c.Unverified { // nobody vouches for these scripts: not even the host's user ids are theirs
-		ids, lock, err := runner.ClaimIDs(idsDir)
-		if err != nil {
-			return 0, errors.Join(err, w.Close(), r.Close())
-		}
-		defer lock.Close()
-		spec.UserNS, spec.IDs = "own", ids
-	}
-	if c.Devfsd {
-		spec.DevNodes = []string{".devfsd"}
-	}
-	status, err := runner.Run(ctx, spec, runner.Options{Stdout: w, Stderr: w, Log: e.log})
+	status, err := runner.Run(ctx, spec, runner.Options{Stdout: w, Stderr: w, Keep: keep, Log: e.log})
 	w.Close()
 	cerr := <-copied
-	r.Close()
 	if err != nil {
 		return 0, err
 	}
 	if cerr != nil {
-		return 0, fmt.Errorf("read the output of %s: %w", c.Argv[0], cerr)
+		return 0, fmt.Errorf("read the output of %s: %w", spec.Argv[0], cerr)
 	}
 	return status.Code, nil
 }

@@ -34,7 +34,7 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 	p := a.startProgress()
 	defer p.close()
 	b := debootstrap.Builder{
-		Store: store, Client: a.client(), Suites: set, Exec: &executor{log: a.log()}, Guard: guardTemp,
+		Store: store, Client: a.client(), Suites: set, Exec: &executor{log: a.log(), note: a.say}, Guard: guardTemp,
 		Now: a.now, Log: a.log(), Progress: p.report, CanBuild: a.canBuild,
 	}
 	res, err := b.Build(ctx, req)
