@@ -13,6 +13,7 @@ MIRROR  ?= .cache/mirror
 FUZZTIME ?= 20s
 N       ?= 5
 ARCHES  := amd64 arm64
+REVISION := $(shell git describe --always --dirty 2>/dev/null)
 TOOL    := $(GO) tool -modfile=tools.mod
 
 .PHONY: all build test tools-for-tests race fuzz lint vet-arches e2e compare bench mirror dist clean
@@ -20,7 +21,7 @@ TOOL    := $(GO) tool -modfile=tools.mod
 all: build
 
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -o rootctl ./cmd/rootctl
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X main.revision=$(REVISION)" -o rootctl ./cmd/rootctl
 
 # What tests and the reference tools run. Nothing is installed when all of it is there.
 TEST_PROGRAMS := gpgv xz zstd bzip2 dpkg-deb newuidmap setpriv unshare
@@ -90,7 +91,7 @@ dist:
 	rm -rf dist && mkdir dist
 	@for a in $(ARCHES); do \
 		echo "dist/rootctl-linux-$$a"; \
-		GOOS=linux GOARCH=$$a CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o dist/rootctl-linux-$$a ./cmd/rootctl; \
+		GOOS=linux GOARCH=$$a CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.revision=$(REVISION)" -o dist/rootctl-linux-$$a ./cmd/rootctl; \
 	done
 	cd dist && sha256sum rootctl-linux-* > SHA256SUMS && cat SHA256SUMS
 

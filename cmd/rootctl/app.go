@@ -59,7 +59,7 @@ func newRootCommand(a *app) *cobra.Command {
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print results and errors only")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "log what is done to stderr")
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return withHint(&flagError{err}, "see rootctl help %s", c.Name())
+		return withHint(&flagError{err}, "see %s --help", c.CommandPath())
 	})
 	c.AddCommand(newBuildCommand(a), newRunCommand(a), newLsCommand(a), newShowCommand(a),
 		newTagCommand(a), newUntagCommand(a), newSuitesCommand(a))

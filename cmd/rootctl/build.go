@@ -98,36 +98,44 @@ func newBuildReport(b *built) buildReport {
 
 // closingLine says what was made, from where, and what to type next.
 func (a *app) closingLine(b *built) {
+	name := a.builtLine(b)
+	if inRoot(b.Lease.Tree, "bash") {
+		name += " bash"
+	}
+	a.say("next: rootctl run %s", name)
+}
+
+// builtLine says what was made and from where, and returns the name to go on with.
+func (a *app) builtLine(b *built) (name string) {
 	name, i := b.name, b.Info
 	if name == "" {
 		name = b.Root.Short()
 	}
-	what := fmt.Sprintf("%s is ready: %d packages, %s", name, i.Packages, bytesText(i.TarSize))
+	what := "ready"
 	if b.Cached {
-		what = fmt.Sprintf("%s is cached: %d packages, %s", name, i.Packages, bytesText(i.TarSize))
+		what = "cached"
 	}
-	if t := b.Total(); t > 0 {
-		what += fmt.Sprintf(", %.1f s", t.Seconds())
+	a.say("%s is %s: %d packages, %s, %.1f s", name, what, i.Packages, bytesText(i.TarSize), b.Total().Seconds())
+	for _, p := range i.Pockets {
+		a.say("from %s: %s of %s", p.Mirror, p.Suite, p.Date.UTC().Format(time.DateOnly))
 	}
-	a.say("%s", what)
-	if len(i.Pockets) > 0 {
-		a.say("from %s (%s of %s); apt inside uses %s", i.Pockets[0].Mirror, pocketList(i), i.Pockets[0].Date.UTC().Format(time.DateOnly), i.Sources)
-	}
-	for _, e := range i.Exceptions {
+	a.say("apt inside uses %s", i.Sources)
+	for _, e := range a.remarks(i) {
 		a.say("note: %s", e)
 	}
 	if i.Unverified {
 		a.warn("UNVERIFIED: nobody's signature stands behind this root")
 	}
-	a.say("next: rootctl run %s bash", name)
+	return name
 }
 
-func pocketList(i debootstrap.Info) string {
-	var names []string
-	for _, p := range i.Pockets {
-		names = append(names, p.Suite)
+// remarks are what was let pass for a root, and what time has made of its suite.
+func (a *app) remarks(i debootstrap.Info) []string {
+	out := slices.Clone(i.Exceptions)
+	if end, err := time.Parse(time.DateOnly, i.EOL); err == nil && a.now().After(end) {
+		out = append(out, fmt.Sprintf("%s is past its end of life (%s): nobody mends its packages any more", i.Suite, i.EOL))
 	}
-	return strings.Join(names, ", ")
+	return out
 }
 
 // stageTimes lists the stages of a build with their seconds, longest first, for the log.

@@ -71,6 +71,9 @@ func (a *app) configuredMirrors(s suites.Suite) ([]debootstrap.Mirror, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := a.checkMirrorKeys(c); err != nil {
+		return nil, err
+	}
 	var out []debootstrap.Mirror
 	for _, key := range []string{s.Codename, s.Family} {
 		for _, u := range c.Mirrors[key] {
@@ -83,4 +86,25 @@ func (a *app) configuredMirrors(s suites.Suite) ([]debootstrap.Mirror, error) {
 		}
 	}
 	return out, nil
+}
+
+// checkMirrorKeys refuses a key of [mirrors] that nothing would ever look at.
+func (a *app) checkMirrorKeys(c config) error {
+	set, err := a.suites()
+	if err != nil {
+		return err
+	}
+	known := map[string]bool{}
+	for _, s := range set.All() {
+		known[s.Codename], known[s.Family] = true, true
+		for _, p := range s.Pockets {
+			known[p.Suite] = true
+		}
+	}
+	for key := range c.Mirrors {
+		if !known[key] {
+			return withHint(fmt.Errorf("configuration: [mirrors] has %q, which is no family, suite or pocket's suite", key), "names like debian, bionic or bookworm-security; see rootctl suites")
+		}
+	}
+	return nil
 }

@@ -113,7 +113,9 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 	if spec.Net == "host" {
 		// The host's network needs the host's look-ups. A file that is not there leaves the root's own.
 		spec.ResolvConf, _ = os.ReadFile("/etc/resolv.conf")
-		spec.Hosts, _ = os.ReadFile("/etc/hosts")
+		if hosts, err := os.ReadFile("/etc/hosts"); err == nil {
+			spec.Hosts = fmt.Appendf(hosts, "\n127.0.1.1 %s\n", spec.Hostname)
+		}
 	}
 	spec.Lower = []string{lease.Tree}
 	if err := ctx.Err(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -62,6 +63,14 @@ func carriedHint(err error) string {
 	return ""
 }
 
+// commandFailed is a command that could not be started in the container, with a shell's code for it.
+type commandFailed struct {
+	error
+	code int
+}
+
+func (e *commandFailed) Unwrap() error { return e.error }
+
 // notFound is a name, root or file that is not there.
 type notFound struct{ error }
 
@@ -92,7 +101,10 @@ func hintOf(err error) string {
 	if hint := carriedHint(err); hint != "" {
 		return hint
 	}
+	var path *fs.PathError
 	switch {
+	case errors.As(err, &path) && path.Path == os.Stdout.Name():
+		return ""
 	case errors.Is(err, unix.ENOSPC):
 		return "free some space, or put the cache elsewhere with --cache DIR or ROOTCTL_CACHE"
 	case errors.Is(err, unix.EROFS):

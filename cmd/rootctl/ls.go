@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sort"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -20,8 +21,8 @@ type lsRow struct {
 	Variant    string    `json:"variant"`
 	Arch       string    `json:"arch"`
 	Packages   int       `json:"packages"`
-	Size       int64     `json:"size"` // bytes of the canonical tar
-	Date       time.Time `json:"date"` // of the release pocket
+	Size       int64     `json:"tar_size"` // bytes of the canonical tar
+	Date       time.Time `json:"date"`     // of the newest pocket
 	Built      time.Time `json:"built"`
 	Unverified bool      `json:"unverified"`
 }
@@ -51,9 +52,9 @@ func newLsCommand(a *app) *cobra.Command {
 			w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "NAME\tDIGEST\tSUITE\tVARIANT\tARCH\tPACKAGES\tSIZE\tRELEASE OF\tNOTE")
 			for _, r := range rows {
-				d := r.Digest[:12]
-				if digests {
-					d = r.Digest
+				d := strings.TrimPrefix(r.Digest, "sha256:")
+				if !digests {
+					d = cache.Digest(d).Short()
 				}
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", orDash(r.Name), d, r.Suite, r.Variant, r.Arch, r.Packages,
 					bytesText(r.Size), r.Date.UTC().Format(time.DateOnly), unverifiedMark(r.Unverified))
@@ -110,15 +111,17 @@ func listRoots(store *cache.Store) ([]lsRow, error) {
 }
 
 func rowOf(r cache.Ref) lsRow {
-	row := lsRow{Name: r.Name, Digest: string(r.Root)}
+	row := lsRow{Name: r.Name, Digest: "sha256:" + string(r.Root)}
 	var i debootstrap.Info
 	if json.Unmarshal(r.Info, &i) != nil {
 		return row // a record of another version: the digest is all that is sure
 	}
 	row.Suite, row.Variant, row.Arch, row.Packages = i.Suite, i.Variant, i.Arch, i.Packages
 	row.Size, row.Built, row.Unverified = i.TarSize, i.Built, i.Unverified
-	if len(i.Pockets) > 0 {
-		row.Date = i.Pockets[0].Date
+	for _, p := range i.Pockets {
+		if p.Date.After(row.Date) {
+			row.Date = p.Date
+		}
 	}
 	return row
 }

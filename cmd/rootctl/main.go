@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/rootctl/rootctl/internal/debootstrap"
 	"github.com/rootctl/rootctl/internal/runner"
@@ -24,6 +25,7 @@ func execute(ctx context.Context, args []string) int {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	a := newApp(cancel)
+	a.verbIsRun = len(args) > 0 && args[0] == "run" // also for errors found before the verb's own code begins
 	root := newRootCommand(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -35,6 +37,9 @@ func execute(ctx context.Context, args []string) int {
 		return silent.code
 	}
 	code := codeOf(err)
+	if strings.HasPrefix(err.Error(), "unknown command ") { // cobra has no type for it
+		code, err = codeUsage, withHint(err, "rootctl --help lists the verbs")
+	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		fmt.Fprintln(a.stderr, "rootctl: interrupted; nothing was left behind")
 		if a.verbIsRun {
@@ -47,10 +52,10 @@ func execute(ctx context.Context, args []string) int {
 	if h := hintOf(err); h != "" {
 		fmt.Fprintf(a.stderr, "hint: %s\n", h)
 	}
-	var command *runner.CommandError
+	var command *commandFailed
 	switch {
 	case errors.As(err, &command):
-		code = command.Code
+		code = command.code
 	case a.verbIsRun:
 		code = codeRunFailed
 	}

@@ -58,6 +58,9 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 	if name != "" && !store.ReadOnly() {
 		ref := res.Ref()
 		ref.Name = name
+		if old, err := store.Ref(name); err == nil && old.Root != ref.Root {
+			a.say("%s was %s until now", name, old.Root.Short())
+		}
 		if err := debootstrap.SetName(store, ref, a.now()); err != nil {
 			res.Lease.Close()
 			return nil, fmt.Errorf("name %s: %w", name, err)
@@ -71,7 +74,7 @@ func (a *app) canBuild() error {
 	if os.Geteuid() == 0 {
 		return nil
 	}
-	return withHint(errors.New("the root is not in the cache, and making it needs root rights"), "sudo rootctl build ...; a root that is cached needs none")
+	return withHint(errors.New("the root is not in the cache, and making it needs root rights"), "use sudo for build and run alike, for root has a cache of its own: sudo rootctl ...")
 }
 
 func (a *app) client() *fetch.Client {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // packageOf says which package has a tool that people miss in small roots. Where suites differ, the
@@ -23,6 +24,9 @@ var packageOf = map[string]string{
 
 // missingHint says which package has a well-known command that the root has not, "" if none is known.
 func missingHint(tree, command string) string {
+	if strings.HasPrefix(command, "-") {
+		return "flags of rootctl go before NAME: rootctl run [flags] NAME [--] COMMAND"
+	}
 	pkg, ok := packageOf[command]
 	if !ok || inRoot(tree, command) {
 		return ""

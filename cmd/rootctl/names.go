@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/rootctl/rootctl/internal/cache"
@@ -30,18 +31,39 @@ func parseName(set *suites.Set, name string) (debootstrap.Request, error) {
 			}
 		}
 	}
+	if suite, variant, ok := cutLast(rest, "-"); ok {
+		if s, e := set.Lookup(suite); e == nil {
+			return r, &debootstrap.UsageError{What: fmt.Sprintf("%s has no variant %q", s.Codename, variant),
+				Next: "its variants: " + strings.Join(resolve.Variants(), ", ")}
+		}
+	}
 	return r, err
+}
+
+// cutLast cuts s at the last sep.
+func cutLast(s, sep string) (before, after string, ok bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
 }
 
 // shortest digest prefix that is taken for a digest rather than for a misspelt name.
 const minDigestPrefix = 6
 
-// cached returns the ref NAME stands for: a name of the cache, else a unique digest prefix of a root.
-// cache.ErrNotFound when neither is there.
-func cached(s *cache.Store, name string) (cache.Ref, error) {
+// cached returns the ref NAME stands for: a name of the cache, else a unique digest prefix of a root,
+// else another spelling of a suite's name (bionic-minbase, bionic:amd64, 18.04). cache.ErrNotFound when
+// none is there.
+func (a *app) cached(s *cache.Store, name string) (cache.Ref, error) {
 	ref, err := s.Ref(name)
 	if err == nil || !errors.Is(err, cache.ErrNotFound) && !looksLikeDigest(name) {
 		return ref, err
+	}
+	if set, e := a.suites(); e == nil {
+		if req, e := parseName(set, name); e == nil && req.Name(hostArch()) != name {
+			return s.Ref(req.Name(hostArch()))
+		}
 	}
 	prefix := strings.TrimPrefix(name, "sha256:")
 	if !looksLikeDigest(prefix) {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,14 +28,16 @@ const barSteps = 1000
 // progress paints the events of one build: an aggregate bar on a terminal, else a line a stage.
 // Workers only report; a ticker paints.
 type progress struct {
-	a    *app
-	bar  *progressbar.ProgressBar // nil: plain lines
-	stop chan struct{}
-	done sync.WaitGroup
+	a     *app
+	bar   *progressbar.ProgressBar // nil: plain lines
+	stop  chan struct{}
+	done  sync.WaitGroup
+	ended sync.Once
 
 	mu      sync.Mutex
 	stage   string
 	seen    map[string]debootstrap.Event
+	began   time.Time // of the whole build
 	started time.Time // of the download
 }
 
@@ -42,9 +46,10 @@ func (a *app) startProgress() *progress {
 	if a.quiet || !term.IsTerminal(int(a.stderr.Fd())) {
 		return p
 	}
+	p.began = time.Now()
 	p.bar = progressbar.NewOptions(barSteps,
-		progressbar.OptionSetWriter(a.stderr), progressbar.OptionSetWidth(24), progressbar.OptionClearOnFinish(),
-		progressbar.OptionSetPredictTime(true), progressbar.OptionEnableColorCodes(false),
+		progressbar.OptionSetWriter(a.stderr), progressbar.OptionSetWidth(barWidth(columns(a.stderr))), progressbar.OptionClearOnFinish(),
+		progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false), progressbar.OptionEnableColorCodes(false),
 		progressbar.OptionSetTheme(progressbar.Theme{Saucer: "=", SaucerHead: ">", SaucerPadding: " ", BarStart: "[", BarEnd: "]"}))
 	p.done.Add(1)
 	go p.paint()
@@ -108,14 +113,17 @@ func (p *progress) paint() {
 	for {
 		select {
 		case <-p.stop:
-			_ = p.bar.Finish() // the bar only writes to stderr
+			_ = p.bar.Clear() // the bar only writes to stderr
 			return
 		case <-tick.C:
 			p.mu.Lock()
 			steps, text := p.state()
+			width := columns(p.a.stderr)
+			if text != "" {
+				p.bar.Describe(fit(text, width-barWidth(width)-barRest))
+				_ = p.bar.Set(steps)
+			}
 			p.mu.Unlock()
-			p.bar.Describe(text)
-			_ = p.bar.Set(steps)
 		}
 	}
 }
@@ -134,15 +142,45 @@ func (p *progress) state() (int, string) {
 	}
 	if e, ok := p.seen[debootstrap.StageDownload]; ok && e.Done < e.Total {
 		rate := float64(e.Done) / max(0.001, time.Since(p.started).Seconds())
-		text += fmt.Sprintf(" %s/%s %s/s", bytesText(e.Done), bytesText(e.Total), bytesText(int64(rate)))
+		text += fmt.Sprintf(", %s of %s, %s/s", bytesText(e.Done), bytesText(e.Total), bytesText(int64(rate)))
+	}
+	if took := time.Since(p.began).Seconds(); sum > 0.2 && took > 1 {
+		text += fmt.Sprintf(", %.0f s left", took*(1-sum)/sum)
 	}
 	return min(barSteps-1, int(sum*barSteps)), text
 }
 
-// close ends painting and clears the bar.
+// barRest is what stands around the bar: percentage, brackets, blanks.
+const barRest = 12
+
+// barWidth leaves the text most of a narrow terminal.
+func barWidth(columns int) int { return min(20, columns/5) }
+
+// columns is the width of a terminal, 80 where it does not say.
+func columns(f *os.File) int {
+	w, _, err := term.GetSize(int(f.Fd()))
+	if err != nil || w <= 0 {
+		return 80
+	}
+	return w
+}
+
+// fit cuts a text at a comma, then anywhere, so that the line does not wrap.
+func fit(text string, width int) string {
+	for len(text) > width {
+		i := strings.LastIndexByte(text, ',')
+		if i < 0 {
+			return text[:max(0, width)]
+		}
+		text = text[:i]
+	}
+	return text
+}
+
+// close ends painting and clears the bar; it may be called again.
 func (p *progress) close() {
 	if p.bar != nil {
-		close(p.stop)
+		p.ended.Do(func() { close(p.stop) })
 		p.done.Wait()
 	}
 }

@@ -85,10 +85,14 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 	status, err := a.runIn(ctx, store, lease, spec)
 	if err != nil {
 		err = fmt.Errorf("run %s: %w", name, err)
-		if hint := missingHint(lease.Tree, spec.Argv[0]); status.Code == 127 && hint != "" {
-			return withHint(err, "%s", hint)
+		var command *runner.CommandError
+		if !errors.As(err, &command) {
+			return err
 		}
-		return err
+		if hint := missingHint(lease.Tree, spec.Argv[0]); hint != "" && status.Code == 127 {
+			err = withHint(err, "%s", hint)
+		}
+		return &commandFailed{err, status.Code}
 	}
 	if status.Outside {
 		fmt.Fprintf(a.stderr, "rootctl: killed from outside (signal %d)\n", status.Signal)
@@ -100,7 +104,7 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 // rootFor leases the root a name and selecting flags stand for. It asks no mirror for a cached one.
 func (a *app) rootFor(ctx context.Context, store *cache.Store, sel *selection, name string, noBuild bool) (*cache.Lease, error) {
 	if !sel.given() {
-		ref, err := cached(store, name)
+		ref, err := a.cached(store, name)
 		if err == nil {
 			lease, err := store.Lease(ctx, ref.Root)
 			if err == nil {
@@ -130,12 +134,16 @@ func (a *app) rootFor(ctx context.Context, store *cache.Store, sel *selection, n
 	if noBuild {
 		return nil, withHint(&notFound{fmt.Errorf("run %s: it is not in the cache, and --no-build was given", name)}, "rootctl build %s", name)
 	}
-	a.say("%s is not in the cache: building it first", name)
+	if sel.given() {
+		a.say("no root of %s with these flags is in the cache: building it first", name)
+	} else {
+		a.say("%s is not in the cache: building it first", name)
+	}
 	b, err := a.build(ctx, store, req, "")
 	if err != nil {
 		return nil, err
 	}
-	a.closingLine(b)
+	a.builtLine(b)
 	return b.Lease, nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/rootctl/rootctl/internal/debootstrap"
+	"github.com/rootctl/rootctl/internal/debootstrap/pgp"
 	"github.com/rootctl/rootctl/suites"
 )
 
@@ -77,6 +78,9 @@ func (s *selection) request(a *app, set *suites.Set, name string) (debootstrap.R
 		}
 		r.Arch = s.arch
 	}
+	if err := checkArch(r.Arch); err != nil {
+		return r, err
+	}
 	r.Pockets, r.Components, r.Include, r.Exclude = s.pockets, s.components, s.include, s.exclude
 	r.KeepMirror, r.NoVerify, r.AllowExpired, r.AllowOlder = s.keepMirror, s.noVerify, s.allowExpired, s.allowOlder
 	r.Offline, r.Fresh = s.offline, s.fresh
@@ -91,6 +95,9 @@ func (s *selection) request(a *app, set *suites.Set, name string) (debootstrap.R
 		key, err := os.ReadFile(s.keyring)
 		if err != nil {
 			return r, withHint(fmt.Errorf("read keyring: %w", err), "give a file of OpenPGP keys, binary or armored")
+		}
+		if _, err := pgp.ReadKeyring(key); err != nil {
+			return r, withHint(fmt.Errorf("--keyring %s: %w", s.keyring, err), "give a file of OpenPGP keys, binary or armored: gpg --export KEY > FILE")
 		}
 		r.Keyring = [][]byte{key}
 	}
@@ -137,4 +144,23 @@ func (s *selection) mirrorList(a *app, suite suites.Suite, arch string) ([]deboo
 		out = append(out, a.hostMirrors(suite, arch)...)
 	}
 	return out, nil
+}
+
+// debianArchs are the architectures that Debian or Ubuntu release.
+var debianArchs = []string{"amd64", "arm64", "armel", "armhf", "i386", "mips64el", "mipsel", "ppc64el", "riscv64", "s390x"}
+
+// foreign lists what else a machine runs besides its own programs.
+var foreign = map[string][]string{"amd64": {"i386"}, "arm64": {"armhf", "armel"}}
+
+// checkArch refuses an architecture that does not exist, or whose programs do not run here.
+func checkArch(arch string) error {
+	host := hostArch()
+	switch {
+	case arch == host || slices.Contains(foreign[host], arch):
+		return nil
+	case !slices.Contains(debianArchs, arch):
+		return &debootstrap.UsageError{What: fmt.Sprintf("unknown architecture %q", arch), Next: "Debian's names: " + strings.Join(debianArchs, ", ")}
+	}
+	return &debootstrap.UsageError{What: fmt.Sprintf("programs of architecture %s do not run on this machine (%s)", arch, host),
+		Next: "here run: " + strings.Join(append([]string{host}, foreign[host]...), ", ")}
 }

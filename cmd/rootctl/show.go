@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -44,7 +45,7 @@ func newShowCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ref, err := cached(store, names[0])
+			ref, err := a.cached(store, names[0])
 			if err != nil {
 				return a.noSuchRoot("show", names[0], err)
 			}
@@ -75,6 +76,7 @@ func newShown(store *cache.Store, ref cache.Ref) (shown, error) {
 		s.DownloadSize += p.Size
 		s.List = append(s.List, shownPackage{p.Name, p.Version, p.Arch, p.Pocket, p.SHA256})
 	}
+	slices.SortFunc(s.List, func(x, y shownPackage) int { return strings.Compare(x.Name, y.Name) })
 	return s, nil
 }
 
@@ -103,8 +105,8 @@ func (a *app) printShown(s shown) error {
 	if s.Unverified {
 		row("signed by", "UNVERIFIED: built with --no-verify")
 	}
-	for _, e := range s.Exceptions {
-		row("exception", "%s", e)
+	for _, e := range a.remarks(s.Info) {
+		row("note", "%s", e)
 	}
 	for _, e := range s.Warnings {
 		row("warning", "%s", e)

@@ -21,7 +21,7 @@ func newTagCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ref, err := cached(store, names[0])
+			ref, err := a.cached(store, names[0])
 			if err != nil {
 				return a.noSuchRoot("tag", names[0], err)
 			}
@@ -29,6 +29,9 @@ func newTagCommand(a *app) *cobra.Command {
 				return err
 			}
 			ref.Name = names[1]
+			if old, err := store.Ref(names[1]); err == nil && old.Root != ref.Root {
+				a.say("%s was %s until now", names[1], old.Root.Short())
+			}
 			if err := debootstrap.SetName(store, ref, a.now()); err != nil {
 				return fmt.Errorf("tag %s: %w", names[1], err)
 			}

@@ -141,6 +141,7 @@ func (e *UsageError) Hint() string { return e.Next }
 type Info struct {
 	Suite      string       `json:"suite"`
 	Title      string       `json:"title,omitempty"`
+	EOL        string       `json:"eol,omitempty"` // the suite's end of life, YYYY-MM-DD
 	Variant    string       `json:"variant"`
 	Arch       string       `json:"arch"`
 	Components []string     `json:"components"`

@@ -196,7 +196,7 @@ func lockReleases(ar *archive.Archive) []LockRelease {
 }
 
 func (r Request) info(releases []LockRelease, warnings []string) Info {
-	i := Info{Suite: r.Suite.Codename, Title: r.Suite.Title, Variant: r.Variant, Arch: r.Arch, Components: r.Components,
+	i := Info{Suite: r.Suite.Codename, Title: r.Suite.Title, EOL: r.Suite.EOL, Variant: r.Variant, Arch: r.Arch, Components: r.Components,
 		Include: r.Include, Exclude: r.Exclude, Warnings: warnings, Sources: r.sourceLines()[0].base}
 	for _, l := range releases {
 		i.Pockets = append(i.Pockets, InfoPocket{Name: l.Pocket, Suite: l.Suite, Date: l.Date, Mirror: l.Mirror, Signers: l.Signers})

@@ -9,6 +9,9 @@ func (ix *Index) near(name string) []string {
 		d    int
 	}
 	limit := max(2, len(name)/3) // two: swapped letters count twice
+	if len(name) < 4 {
+		limit = 1
+	}
 	var hits []hit
 	for other := range ix.byName {
 		if abs(len(other)-len(name)) > limit {

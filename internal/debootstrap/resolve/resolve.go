@@ -35,9 +35,13 @@ func Variants() []string { return []string{"minbase", "buildd"} }
 type UnknownPackage struct {
 	Name string
 	Near []string // similar names, best first
+	More []string // further names that no index has
 }
 
 func (e *UnknownPackage) Error() string {
+	if len(e.More) > 0 {
+		return fmt.Sprintf("include %s: no index has packages of these names", strings.Join(append([]string{e.Name}, e.More...), ", "))
+	}
 	return fmt.Sprintf("include %s: no index has a package of that name", e.Name)
 }
 
@@ -78,6 +82,11 @@ func Resolve(ix *Index, w Want) (*Set, error) {
 	}
 	out := &Set{Required: r.packages(req), Base: r.packages(base)}
 	out.Warnings, err = r.check(req, base)
+	for _, name := range w.Exclude {
+		if _, ok := ix.byName[name]; !ok {
+			out.Warnings = append(out.Warnings, fmt.Sprintf("exclude %s: no index has a package of that name", name))
+		}
+	}
 	return out, err
 }
 
@@ -91,10 +100,19 @@ func (w Want) seeds(ix *Index) ([]string, error) {
 	default:
 		return nil, fmt.Errorf("select packages: unknown variant %q (known: %s)", w.Variant, strings.Join(Variants(), ", "))
 	}
+	var unknown *UnknownPackage
 	for _, name := range w.Include {
-		if _, ok := ix.byName[name]; !ok {
-			return nil, &UnknownPackage{Name: name, Near: ix.near(name)}
+		if _, ok := ix.byName[name]; ok {
+			continue
 		}
+		if unknown == nil {
+			unknown = &UnknownPackage{Name: name, Near: ix.near(name)}
+		} else {
+			unknown.More = append(unknown.More, name)
+		}
+	}
+	if unknown != nil {
+		return nil, unknown
 	}
 	seeds = append(append(seeds, w.ExtraBase...), w.Include...)
 	return slices.DeleteFunc(seeds, func(s string) bool { return slices.Contains(w.Exclude, s) }), nil
