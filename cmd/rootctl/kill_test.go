@@ -52,8 +52,9 @@ func TestKilledBuilds(t *testing.T) {
 
 // fixture is rootctl, as this test binary, and an archive for it.
 type fixture struct {
-	self string
-	args []string
+	self   string
+	args   []string
+	server *testarchive.Server
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -78,7 +79,8 @@ func newFixture(t *testing.T) *fixture {
 			t.Fatal(err)
 		}
 	}
-	return &fixture{self: self, args: []string{"build", "--mirror", archive.Serve(t).URL, "--only-mirror", "--keyring", keyring, "--tag", "fixture", "bionic"}}
+	server := archive.Serve(t)
+	return &fixture{self: self, server: server, args: []string{"build", "--mirror", server.URL, "--only-mirror", "--keyring", keyring, "--tag", "fixture", "bionic"}}
 }
 
 func (f *fixture) command(dir string, args ...string) *exec.Cmd {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rootctl/rootctl/internal/debootstrap/testarchive"
 )
 
 // openPty makes a pseudo-terminal of the given width.
@@ -76,7 +78,7 @@ func TestBuildOnTerminal(t *testing.T) {
 		says      string
 	}{
 		{"narrow", 40, 0, f.args, 0, "downloading"},
-		{"interrupted", 80, 150 * time.Millisecond, f.args, codeInterrupted, "interrupted"},
+		{"interrupted", 80, 500 * time.Millisecond, f.args, codeInterrupted, "interrupted"},
 		{"hit", 80, 0, f.args, 0, "is cached"},
 		{"error", 80, 0, unknown, codeNotFound, "nosuchpackage"},
 		{"run", 80, 0, []string{"run", "fixture", "echo", "hello"}, 0, "hello"},
@@ -84,7 +86,9 @@ func TestBuildOnTerminal(t *testing.T) {
 		t.Run(tt.summary, func(t *testing.T) {
 			dir := dir
 			if tt.interrupt > 0 {
-				dir = filepath.Join(t.TempDir(), "cache") // so that there is something to interrupt
+				dir = filepath.Join(t.TempDir(), "cache")
+				f.server.Fault(testarchive.Fault{Path: "dpkg_*.deb", StallAfter: 1000, Stall: -1}) // so that there is something to interrupt
+				defer f.server.Reset()
 			}
 			out, code := f.onTerminal(t, dir, tt.columns, tt.interrupt, tt.args...)
 			if code != tt.code || !strings.Contains(out, tt.says) || strings.Contains(out, "panic") {
