@@ -48,7 +48,7 @@ func newRootCommand(a *app) *cobra.Command {
 		Use:           "rootctl",
 		Short:         "Debian and Ubuntu root filesystems: built, cached, and run in fresh, isolated copies",
 		Long:          "rootctl makes Debian and Ubuntu root filesystems, keeps them in a content-addressed cache\nand runs commands in fresh, isolated copies of them.",
-		Example:       "  rootctl run bionic bash              # builds what is missing, then a shell in a fresh copy\n  rootctl run --here bionic -- make check\n  rootctl build bookworm --variant buildd\n  rootctl ls",
+		Example:       "  rootctl run bionic bash              # builds what is missing, then a shell in a fresh copy\n  rootctl run --here bionic-buildd -- make check\n  rootctl build bookworm --variant buildd\n  rootctl ls",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       version(),

@@ -36,7 +36,7 @@ func newRunCommand(a *app) *cobra.Command {
 		Long: "run starts a command in a fresh copy of the root NAME, with namespaces of its own for users, mounts,\n" +
 			"processes, network, host name, IPC and control groups. A NAME that is a known suite and not in the\n" +
 			"cache is built first. Without a command it starts bash, or sh where there is none. Flags end at NAME.",
-		Example: "  rootctl run bionic bash\n  rootctl run --here bionic -- make check\n  rootctl run --net=host bookworm apt-get update\n" +
+		Example: "  rootctl run bionic bash\n  rootctl run --here bionic-buildd -- make check\n  rootctl run --net=host bookworm apt-get update\n" +
 			"  rootctl run --bind ./src:/src:ro xenial ls -la /src",
 		Args: args(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, given []string) error {
@@ -52,7 +52,7 @@ func newRunCommand(a *app) *cobra.Command {
 	f.SetInterspersed(false)
 	sel.register(f)
 	f.StringVar(&fl.net, "net", "none", "network: `none` (loopback only) or host")
-	f.StringArrayVar(&fl.binds, "bind", nil, "show a folder or file of the host inside: `SRC[:DST][:ro]`, may be repeated")
+	f.StringArrayVar(&fl.binds, "bind", nil, "show a folder or file of the host inside: `SRC[:DST][:ro][:idmap=identity]`, may be repeated")
 	f.BoolVar(&fl.here, "here", false, "bind the current folder at the same path and start there")
 	f.StringVar(&fl.workdir, "workdir", "", "`folder` inside to start in (default /, with --here the current one)")
 	f.StringArrayVar(&fl.env, "env", nil, "set a variable inside: `NAME=VALUE`, or NAME to pass the current value; may be repeated")
