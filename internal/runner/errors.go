@@ -3,6 +3,7 @@ package runner
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -110,6 +111,10 @@ func (e *CommandError) Unwrap() error { return e.Err }
 // Hint is the next step for the user, "" if none is known.
 func (e *CommandError) Hint() string {
 	switch {
+	case e.Code == 127 && strings.HasPrefix(e.Name, "/"):
+		return "it is looked for inside, not on the host; install it in the root (--include at build), or add it with --bind"
+	case e.Code == 127 && strings.Contains(e.Name, "/"):
+		return e.Name + " is looked for in the working directory inside; see --workdir"
 	case e.Code == 127:
 		return "it is looked for in PATH inside; install it in the root (--include at build), or give a full path"
 	case e.Interpreter:

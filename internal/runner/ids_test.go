@@ -67,17 +67,3 @@ func FuzzParseSubIDs(f *testing.F) {
 		}
 	})
 }
-
-func TestCaught(t *testing.T) {
-	status := []byte("Name:\tx\nSigIgn:\t0000000000000000\nSigCgt:\t0000000000004002\nCapInh:\t0\n")
-	for sig, want := range map[unix.Signal]bool{unix.SIGINT: true, unix.SIGTERM: true, unix.SIGHUP: false, unix.SIGUSR1: false} {
-		if caught(status, sig) != want {
-			t.Errorf("%v: %v", sig, !want)
-		}
-	}
-	for _, bad := range []string{"", "\nSigCgt:", "\nSigCgt:\tzz\n"} {
-		if caught([]byte(bad), unix.SIGTERM) {
-			t.Errorf("caught in %q", bad)
-		}
-	}
-}

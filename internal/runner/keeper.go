@@ -139,11 +139,12 @@ func (g *Guard) Close() error {
 	return err
 }
 
-// reap takes note of the end of a child.
-func reap(pid int) {
+// reap waits for the end of a child and takes note of it.
+func reap(pid int) unix.WaitStatus {
+	var ws unix.WaitStatus
 	for {
-		if _, err := unix.Wait4(pid, nil, 0, nil); err != unix.EINTR {
-			return
+		if _, err := unix.Wait4(pid, &ws, 0, nil); err != unix.EINTR {
+			return ws
 		}
 	}
 }

@@ -96,6 +96,7 @@ func TestBadSpecs(t *testing.T) {
 		"target is root":    func(s *Spec) { s.Binds = []Bind{{Src: "/", Dst: "/x/.."}} },
 		"no source":         func(s *Spec) { s.Binds = []Bind{{Dst: "/x"}} },
 		"missing source":    func(s *Spec) { s.Binds = []Bind{{Src: "/no/such", Dst: "/x"}} },
+		"two in one place":  func(s *Spec) { s.Binds = []Bind{{Src: "/", Dst: "/x"}, {Src: "/etc", Dst: "/y/../x/"}} },
 		"too many binds":    func(s *Spec) { s.Binds = make([]Bind, 200) },
 		"node with a slash": func(s *Spec) { s.DevNodes = []string{"../x"} },
 		"tmpfs on root":     func(s *Spec) { s.Tmpfs = []string{"/"} },
@@ -134,6 +135,17 @@ func TestHints(t *testing.T) {
 	} {
 		if e.Hint() == "" || !strings.Contains(e.Error(), e.Call+": "+e.Err.Error()) || !strings.HasPrefix(e.Error(), string(e.Op.Verb)) {
 			t.Errorf("%v: hint %q", e, e.Hint())
+		}
+	}
+}
+
+// TestCommandHints: what helps depends on how the command was looked for.
+func TestCommandHints(t *testing.T) {
+	for name, want := range map[string]string{
+		"x": "PATH inside", "./x": "./x is looked for in the working directory inside", "a/x": "--workdir", "/x": "not on the host",
+	} {
+		if h := (&CommandError{Name: name, Code: 127, Err: unix.ENOENT}).Hint(); !strings.Contains(h, want) {
+			t.Errorf("%s: %q", name, h)
 		}
 	}
 }

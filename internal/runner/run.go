@@ -104,16 +104,15 @@ func (c *container) start(ctx context.Context) error {
 
 // wait waits for the init and says how it ended.
 func (c *container) wait() (Status, error) {
-	var ws unix.WaitStatus
-	for {
-		_, err := unix.Wait4(c.pid, &ws, 0, nil)
-		if err == nil {
-			break
-		}
-		if err != unix.EINTR {
-			return Status{Code: 125}, fmt.Errorf("wait for the container: %w", err)
-		}
+	err := unix.EINTR
+	for err == unix.EINTR {
+		err, _ = unix.Waitid(unix.P_PID, c.pid, nil, unix.WEXITED|unix.WNOWAIT, nil).(unix.Errno)
 	}
+	c.stop.close()
+	if err != 0 {
+		return Status{Code: 125}, fmt.Errorf("wait for the container: %w", err)
+	}
+	ws := reap(c.pid)
 	c.pid = 0
 	return c.stop.status(ws), nil
 }
@@ -125,15 +124,13 @@ func (c *container) abandon() {
 	}
 	// An error of kill means that it has ended already.
 	_ = unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0)
+	c.stop.close()
 	reap(c.pid)
 	c.pid = 0
 }
 
 // finish undoes everything once no process of the container is left: terminal, copy, keeper.
 func (c *container) finish() error {
-	if c.stop != nil {
-		c.stop.close()
-	}
 	for _, r := range c.relays {
 		r.finish()
 	}

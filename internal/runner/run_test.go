@@ -359,7 +359,7 @@ func TestCancelStops(t *testing.T) {
 	defer cancel2()
 	start := time.Now()
 	st, err = Run(slow, s, Options{grace: 300 * time.Millisecond})
-	if want := (Status{Code: 137, Signal: 9}); err != nil || st != want || time.Since(start) < 450*time.Millisecond {
+	if want := (Status{Code: 137, Signal: 9, TimedOut: true}); err != nil || st != want || time.Since(start) < 450*time.Millisecond {
 		t.Errorf("after the grace period: %+v %v, %v", st, err, time.Since(start))
 	}
 	st, err = Run(ctx, s, Options{})

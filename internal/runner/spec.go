@@ -104,6 +104,8 @@ type Status struct {
 	Signal int
 	// Outside says that the init was killed by a signal that did not come through the runner.
 	Outside bool
+	// TimedOut says that the init was killed because it had not ended ten seconds after a stop signal.
+	TimedOut bool
 }
 
 // DefaultCaps are the capabilities of a container unless Spec.Caps names others: Docker's set.
@@ -190,10 +192,15 @@ func (s *Spec) validate() error {
 	case !path.IsAbs(s.Workdir):
 		return bad("use an absolute path", "working directory %q", s.Workdir)
 	}
+	at := make(map[string]string, len(s.Binds))
 	for _, b := range s.Binds {
 		if !path.IsAbs(b.Dst) || b.Dst == "/" || b.Src == "" {
 			return bad("use SRC:DST with an absolute DST below /", "bind of %q at %q", b.Src, b.Dst)
 		}
+		if src, twice := at[b.Dst]; twice {
+			return bad("one of them would hide the other; give each a place of its own", "binds of %q and %q, both at %q", src, b.Src, b.Dst)
+		}
+		at[b.Dst] = b.Src
 	}
 	for _, t := range s.Tmpfs {
 		if !path.IsAbs(t) || path.Clean(t) == "/" {

@@ -94,6 +94,7 @@ type input struct {
 	to         *os.File
 	wake, quit *os.File
 	done       chan struct{}
+	typed      func([]byte) // if set, is shown all input before the container is
 }
 
 func newInput(from int, to *os.File) (*input, error) {
@@ -138,6 +139,9 @@ func (i *input) copy(atEnd func(last byte)) {
 			return
 		}
 		last = b[n-1]
+		if i.typed != nil {
+			i.typed(b[:n])
+		}
 		if writeAll(to, b[:n]) != nil {
 			return
 		}

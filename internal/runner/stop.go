@@ -1,10 +1,8 @@
 package runner
 
 import (
-	"bytes"
 	"context"
 	"os"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -19,16 +17,25 @@ const stopGrace = 10 * time.Second
 type stopper struct {
 	pid, pidfd int
 	grace      time.Duration
+	keys       chan syscall.Signal // typed at the container's terminal
 	quit       chan struct{}
 	done       chan struct{}
+	closing    sync.Once
+
+	// These are the loop's.
+	ultimatum <-chan time.Time
+	watch     *watch
+	tick      <-chan time.Time
 
 	mu     sync.Mutex
 	killed bool           // we sent KILL
 	as     syscall.Signal // the signal that this KILL stood for, 0 if it was an ultimatum
+	late   bool           // it was sent because the grace had run out
 }
 
 func newStopper(ctx context.Context, pid, pidfd int, o Options) *stopper {
-	s := &stopper{pid: pid, pidfd: pidfd, grace: stopGrace, quit: make(chan struct{}), done: make(chan struct{})}
+	s := &stopper{pid: pid, pidfd: pidfd, grace: stopGrace,
+		keys: make(chan syscall.Signal, 4), quit: make(chan struct{}), done: make(chan struct{})}
 	if o.grace > 0 {
 		s.grace = o.grace
 	}
@@ -36,33 +43,28 @@ func newStopper(ctx context.Context, pid, pidfd int, o Options) *stopper {
 	return s
 }
 
+// close must come before the init is reaped: its number is used to signal its group and to look at it.
 func (s *stopper) close() {
-	close(s.quit)
+	s.closing.Do(func() { close(s.quit) })
 	<-s.done
 }
 
 func (s *stopper) loop(ctx context.Context, signals <-chan os.Signal) {
 	defer close(s.done)
 	cancelled := ctx.Done()
-	var ultimatum <-chan time.Time
-	stop := func(sig syscall.Signal) {
-		if ultimatum != nil {
-			s.kill(0)
-			return
-		}
-		s.deliver(sig)
-		t := time.NewTimer(s.grace)
-		ultimatum = t.C
-	}
 	for {
 		select {
 		case <-s.quit:
 			return
 		case <-cancelled:
 			cancelled = nil
-			stop(unix.SIGTERM)
-		case <-ultimatum:
-			s.kill(0)
+			s.stop(unix.SIGTERM)
+		case <-s.ultimatum:
+			s.kill(0, true)
+		case sig := <-s.keys:
+			s.follow(sig, keyTime)
+		case <-s.tick:
+			s.look()
 		case sg, ok := <-signals:
 			if !ok {
 				signals = nil
@@ -70,10 +72,10 @@ func (s *stopper) loop(ctx context.Context, signals <-chan os.Signal) {
 			}
 			switch sig, _ := sg.(syscall.Signal); sig {
 			case unix.SIGTERM, unix.SIGINT, unix.SIGHUP:
-				stop(sig)
+				s.stop(sig)
 			case 0:
 			default:
-				if s.catches(sig) {
+				if reactionOf(s.pid, sig) == takes {
 					s.send(sig)
 				}
 			}
@@ -81,13 +83,53 @@ func (s *stopper) loop(ctx context.Context, signals <-chan os.Signal) {
 	}
 }
 
-// deliver sends a stop signal. The first process of a pid namespace gets no signal that it has no handler for; what
-// the signal would have done to any other process is then done with KILL.
-func (s *stopper) deliver(sig syscall.Signal) {
-	if s.catches(sig) {
-		s.send(sig)
-	} else {
-		s.kill(sig)
+// stop sends a stop signal, or KILL if it is not the first. The first process of a pid namespace gets no signal that it
+// has no handler for; what the signal would have done to any other process is then done with KILL.
+//
+// It goes to the whole group, as a terminal would send it: a shell or make waits for its child first. With job control
+// the group is the shell alone, and the jobs are its business.
+func (s *stopper) stop(sig syscall.Signal) {
+	switch {
+	case s.ultimatum != nil:
+		s.kill(0, false)
+		return
+	case reactionOf(s.pid, sig) == takes:
+		s.follow(sig, 0)
+		// The init leads its session, so it cannot leave its group. Only before its command starts there is none.
+		if unix.Kill(-s.pid, sig) != nil {
+			s.kill(sig, false)
+		}
+	default:
+		s.kill(sig, false)
+	}
+	s.ultimatum = time.After(s.grace)
+}
+
+// follow watches what the init makes of a signal, for a time at most if that is not 0.
+func (s *stopper) follow(sig syscall.Signal, limit time.Duration) {
+	if s.watch == nil || s.watch.sig != sig {
+		s.watch = newWatch(s.pid, sig)
+	}
+	s.watch.until = time.Time{}
+	if limit > 0 && s.ultimatum == nil {
+		s.watch.until = time.Now().Add(limit)
+	}
+	s.tick = time.After(watchEvery)
+}
+
+// look is one look at a watched init.
+func (s *stopper) look() {
+	s.tick = nil
+	if s.watch == nil {
+		return
+	}
+	switch dying, over := s.watch.look(time.Now()); {
+	case dying:
+		s.kill(s.watch.sig, false)
+	case over:
+		s.watch = nil
+	default:
+		s.tick = time.After(watchEvery)
 	}
 }
 
@@ -96,34 +138,13 @@ func (s *stopper) send(sig syscall.Signal) {
 	_ = unix.PidfdSendSignal(s.pidfd, sig, nil, 0)
 }
 
-func (s *stopper) kill(as syscall.Signal) {
+func (s *stopper) kill(as syscall.Signal, late bool) {
 	s.mu.Lock()
 	if !s.killed {
-		s.killed, s.as = true, as
+		s.killed, s.as, s.late = true, as, late
 	}
 	s.mu.Unlock()
 	s.send(unix.SIGKILL)
-}
-
-// catches tells whether the init has a handler for a signal.
-func (s *stopper) catches(sig syscall.Signal) bool {
-	b, err := os.ReadFile(procPath(s.pid, "status"))
-	if err != nil {
-		return false
-	}
-	return caught(b, sig)
-}
-
-// caught looks a signal up in the SigCgt line of /proc/PID/status.
-func caught(status []byte, sig syscall.Signal) bool {
-	const key = "\nSigCgt:"
-	i := bytes.Index(status, []byte(key))
-	if i < 0 {
-		return false
-	}
-	line, _, _ := bytes.Cut(status[i+len(key):], []byte("\n"))
-	set, err := strconv.ParseUint(string(bytes.TrimSpace(line)), 16, 64)
-	return err == nil && sig > 0 && set&(1<<(sig-1)) != 0
 }
 
 // status explains the end of the init.
@@ -137,6 +158,7 @@ func (s *stopper) status(ws unix.WaitStatus) Status {
 	st := Status{Signal: int(sig)}
 	if sig == unix.SIGKILL {
 		st.Outside = !s.killed
+		st.TimedOut = s.late
 		if s.killed && s.as != 0 {
 			st.Signal = int(s.as)
 		}

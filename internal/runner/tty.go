@@ -1,9 +1,11 @@
 package runner
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/signal"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -11,10 +13,12 @@ import (
 // terminal joins the user's terminal, if there is one, with the master of the container's own.
 type terminal struct {
 	master *os.File
-	user   int            // descriptor of the user's terminal, -1 if input comes from elsewhere
-	saved  *unix.Termios  // its settings before
-	resize chan os.Signal // WINCH and CONT
-	sized  chan struct{}  // the resizer has ended
+	init   int                   // its pid
+	keys   chan<- syscall.Signal // to the stopper
+	user   int                   // descriptor of the user's terminal, -1 if input comes from elsewhere
+	saved  *unix.Termios         // its settings before
+	resize chan os.Signal        // WINCH and CONT
+	sized  chan struct{}         // the resizer has ended
 	input  *input
 	output chan struct{} // all output has been written
 }
@@ -26,7 +30,7 @@ func (c *container) takeTerminal() error {
 	if err != nil {
 		return stepError(op, "recvmsg", err)
 	}
-	t := &terminal{master: os.NewFile(uintptr(fd), "container terminal"), user: -1, output: make(chan struct{})}
+	t := &terminal{master: os.NewFile(uintptr(fd), "container terminal"), init: c.pid, keys: c.stop.keys, user: -1, output: make(chan struct{})}
 	in, out := -1, -1
 	if c.opts.Stdin != nil {
 		in = int(c.opts.Stdin.Fd())
@@ -139,7 +143,33 @@ func (t *terminal) start(in, out int) {
 		t.input = nil
 		return
 	}
+	t.input.typed = t.typed
 	go t.input.copy(t.endOfInput)
+}
+
+// typed tells the stopper of keys that send a signal to the init's group. The kernel drops it for an init without a
+// handler, and one that then wants to die of it cannot.
+func (t *terminal) typed(b []byte) {
+	master := int(t.master.Fd())
+	s, err := unix.IoctlGetTermios(master, unix.TCGETS)
+	if err != nil || s.Lflag&unix.ISIG == 0 {
+		return
+	}
+	for _, k := range [...]struct {
+		char uint8
+		sig  syscall.Signal
+	}{{s.Cc[unix.VINTR], unix.SIGINT}, {s.Cc[unix.VQUIT], unix.SIGQUIT}} {
+		if k.char == 0 || bytes.IndexByte(b, k.char) < 0 { // 0 turns a key off
+			continue
+		}
+		if group, err := unix.IoctlGetInt(master, unix.TIOCGPGRP); err != nil || group != t.init {
+			return
+		}
+		select {
+		case t.keys <- k.sig:
+		default: // it has enough of them, or has ended
+		}
+	}
 }
 
 // endOfInput types the end-of-file key: twice if a line is begun, for the first one only ends the line.
