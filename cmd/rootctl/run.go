@@ -97,6 +97,9 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 	if status.Outside {
 		fmt.Fprintf(a.stderr, "rootctl: killed from outside (signal %d)\n", status.Signal)
 	}
+	if status.TimedOut {
+		fmt.Fprintln(a.stderr, "rootctl: the command did not end within 10 s of the signal: killed")
+	}
 	a.exit = status.Code
 	return nil
 }

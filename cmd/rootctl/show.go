@@ -41,13 +41,9 @@ func newShowCommand(a *app) *cobra.Command {
 		Short: "say what a root holds, where it came from and who signed it",
 		Args:  args(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, names []string) error {
-			store, err := a.openStore()
+			store, ref, err := a.find("show", names[0])
 			if err != nil {
 				return err
-			}
-			ref, err := a.cached(store, names[0])
-			if err != nil {
-				return a.noSuchRoot("show", names[0], err)
 			}
 			s, err := newShown(store, ref)
 			if err != nil {

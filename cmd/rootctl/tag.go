@@ -17,13 +17,9 @@ func newTagCommand(a *app) *cobra.Command {
 		Example: "  rootctl tag bionic before-the-change\n  rootctl tag 3f9a1c0b77d2 mine",
 		Args:    args(cobra.ExactArgs(2)),
 		RunE: func(_ *cobra.Command, names []string) error {
-			store, err := a.openStore()
+			store, ref, err := a.find("tag", names[0])
 			if err != nil {
 				return err
-			}
-			ref, err := a.cached(store, names[0])
-			if err != nil {
-				return a.noSuchRoot("tag", names[0], err)
 			}
 			if err := a.checkTag(names[1]); err != nil {
 				return err
@@ -81,6 +77,19 @@ func (a *app) checkTag(name string) error {
 		return &flagError{err}
 	}
 	return nil
+}
+
+// find opens the cache and looks a root up by any of its names; verb is for the error.
+func (a *app) find(verb, name string) (*cache.Store, cache.Ref, error) {
+	store, err := a.openStore()
+	if err != nil {
+		return nil, cache.Ref{}, err
+	}
+	ref, err := a.cached(store, name)
+	if err != nil {
+		return nil, cache.Ref{}, a.noSuchRoot(verb, name, err)
+	}
+	return store, ref, nil
 }
 
 // noSuchRoot turns the cache's not found into one that names the verb, the name and what to do.
