@@ -118,13 +118,13 @@ func (a *app) log() *slog.Logger {
 // say prints a line for people, on stderr: stdout is for results.
 func (a *app) say(format string, args ...any) {
 	if !a.quiet {
-		fmt.Fprintf(a.stderr, format+"\n", args...)
+		fmt.Fprintln(a.stderr, printable(fmt.Sprintf(format, args...)))
 	}
 }
 
 // warn prints even under --quiet.
 func (a *app) warn(format string, args ...any) {
-	fmt.Fprintf(a.stderr, "warning: "+format+"\n", args...)
+	fmt.Fprintln(a.stderr, "warning: "+printable(fmt.Sprintf(format, args...)))
 }
 
 // suites are the embedded definitions and those of the user's configuration folders.

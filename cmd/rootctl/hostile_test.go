@@ -89,6 +89,12 @@ func hostiles(outside string) []hostile {
 		{summary: "maintainer script that fails", code: 1, says: "evil: postinst ended with exit status 3 ... \n  | the last words\n ... \nlog: /", archive: func(a *testarchive.Archive) {
 			a.Add(testarchive.Package{Name: "evil", Arch: "all", Scripts: map[string]string{"postinst": "#!/bin/sh\necho the last words\nexit 3\n"}})
 		}},
+		{summary: "terminal escapes in a script's output", code: 1, says: "evil", archive: func(a *testarchive.Archive) {
+			a.Add(testarchive.Package{Name: "evil", Arch: "all", Scripts: map[string]string{"postinst": "#!/bin/sh\nprintf '\\033]0;owned\\007\\033[2J'\nexit 3\n"}})
+		}},
+		{summary: "terminal escapes and slashes in a version", code: 1, says: "evil", archive: func(a *testarchive.Archive) {
+			a.Add(testarchive.Package{Name: "evil", Arch: "all", Index: map[string]string{"Version": "1/../../\x1b[31m"}})
+		}},
 		{summary: "preinst that fails", code: 1, says: "evil", archive: func(a *testarchive.Archive) {
 			a.Add(testarchive.Package{Name: "evil", Arch: "all", Scripts: map[string]string{"preinst": "#!/bin/sh\necho the last words\nexit 3\n"}})
 		}},
@@ -179,6 +185,9 @@ func checkRefused(t *testing.T, tt hostile, c *exec.Cmd, out string) {
 		if !strings.Contains(out, part) {
 			t.Errorf("does not say %q:\n%s", part, out)
 		}
+	}
+	if strings.ContainsAny(out, "\x1b\x07\x00") {
+		t.Errorf("prints control characters: %q", out)
 	}
 	if strings.Contains(out, "panic:") || strings.Contains(out, "goroutine ") {
 		t.Errorf("panicked:\n%s", out)

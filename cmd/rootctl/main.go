@@ -47,10 +47,10 @@ func execute(ctx context.Context, args []string) int {
 		}
 		return codeInterrupted
 	}
-	fmt.Fprintf(a.stderr, "rootctl: %v\n", err)
+	fmt.Fprintf(a.stderr, "rootctl: %s\n", printable(err.Error()))
 	a.printScript(err)
 	if h := hintOf(err); h != "" {
-		fmt.Fprintf(a.stderr, "hint: %s\n", h)
+		fmt.Fprintf(a.stderr, "hint: %s\n", printable(h))
 	}
 	var command *commandFailed
 	switch {
@@ -70,7 +70,7 @@ func (a *app) printScript(err error) {
 		return
 	}
 	for _, line := range failed.LastLines {
-		fmt.Fprintf(a.stderr, "  | %s\n", line)
+		fmt.Fprintf(a.stderr, "  | %s\n", oneLine(line))
 	}
 	if cause := failed.Cause(); cause != "" {
 		fmt.Fprintf(a.stderr, "cause: %s\n", cause)

@@ -124,6 +124,9 @@ func (s *selection) mirrorList(a *app, suite suites.Suite, arch string) ([]deboo
 		pocket, base := "", m
 		if p, rest, ok := strings.Cut(m, "="); ok && !strings.Contains(p, "/") {
 			pocket, base = p, rest
+			if _, ok := suite.Pocket(pocket); !ok {
+				return nil, withHint(&flagError{fmt.Errorf("--mirror for pocket %q: %s has none of that name", pocket, suite.Codename)}, "release, updates or security: --mirror security=URL")
+			}
 		}
 		u, err := url.Parse(base)
 		if err != nil || u.Host == "" && u.Scheme != "file" || !slices.Contains([]string{"http", "https", "file"}, u.Scheme) {

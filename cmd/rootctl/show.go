@@ -78,7 +78,9 @@ func newShown(store *cache.Store, ref cache.Ref) (shown, error) {
 
 func (a *app) printShown(s shown) error {
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	row := func(k, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", k, fmt.Sprintf(format, args...)) }
+	row := func(k, format string, args ...any) {
+		fmt.Fprintf(w, "%s\t%s\n", k, oneLine(fmt.Sprintf(format, args...)))
+	}
 	row("name", "%s", orDash(s.Name))
 	row("digest", "%s", s.Digest)
 	row("key", "%s", s.Key)

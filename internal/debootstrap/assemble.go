@@ -9,6 +9,7 @@ import (
 
 	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/internal/debootstrap/resolve"
+	"github.com/rootctl/rootctl/internal/debootstrap/version"
 	"github.com/rootctl/rootctl/suites"
 )
 
@@ -126,6 +127,9 @@ func lockPackage(p resolve.Package, required bool) (LockPackage, error) {
 	size, err := strconv.ParseInt(p.Field("Size"), 10, 64)
 	if err != nil || size <= 0 || size > maxDebSize {
 		return LockPackage{}, fmt.Errorf("index entry of %s: bad Size %q", p.Name, p.Field("Size"))
+	}
+	if err := version.Valid(p.Field("Version")); err != nil {
+		return LockPackage{}, fmt.Errorf("index entry of %s: %w", p.Name, err)
 	}
 	digest, err := cache.ParseDigest(p.Field("SHA256"))
 	if err != nil {

@@ -252,6 +252,13 @@ func (j *job) lookup(ctx context.Context, key keyed, l *resolved) (*Result, erro
 	if err != nil {
 		return nil, err
 	}
+	// run needs the tree alone; a build answers for all of it, so it reads the manifest. A damaged one makes
+	// the root a miss, and it is built anew.
+	if _, err := lease.Manifest(); err != nil {
+		lease.Close()
+		j.Log.Warn("the cached root is damaged and is built anew", "root", rec.Root, "error", err)
+		return nil, nil
+	}
 	info := l.info
 	info.Packages, info.Epoch, info.TarSize, info.Built = rec.Info.Packages, rec.Info.Epoch, rec.Info.TarSize, rec.Info.Built
 	res := &Result{Root: rec.Root, Key: key.Key, Lease: lease, Cached: true, Info: info, Lock: l.Lock,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"time"
@@ -29,11 +30,12 @@ func (j *job) install(ctx context.Context, ar *archive.Archive, lock *Lock, tree
 	for _, p := range lock.Packages {
 		d.ready[p.Name] = make(chan struct{})
 	}
-	out, err := os.OpenFile(log, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	file, err := os.OpenFile(log, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	defer out.Close()
+	defer file.Close()
+	out := &boundedLog{w: file, left: maxLog}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return j.download(ctx, ar, lock, d) })
 	var inst *Installed
@@ -133,4 +135,29 @@ func (j *job) stageTimer() func(Event) {
 		j.mu.Unlock()
 		j.Progress(e)
 	}
+}
+
+// maxLog is how much of the scripts' output is kept: a script may write for ever.
+const maxLog = 16 << 20
+
+// boundedLog passes on the first bytes and says once that there were more.
+type boundedLog struct {
+	w    io.Writer
+	left int
+}
+
+// Write never fails for want of room: the script goes on.
+func (l *boundedLog) Write(b []byte) (int, error) {
+	switch {
+	case l.left < 0:
+		return len(b), nil
+	case len(b) > l.left:
+		if _, err := fmt.Fprintf(l.w, "%s\n[the output beyond %d MB was not kept]\n", b[:l.left], maxLog>>20); err != nil {
+			return 0, err
+		}
+		l.left = -1
+		return len(b), nil
+	}
+	l.left -= len(b)
+	return l.w.Write(b)
 }

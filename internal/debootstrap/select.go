@@ -40,8 +40,11 @@ func (j *job) open(ctx context.Context) (*archive.Archive, error) {
 		NoVerify: r.NoVerify, AllowExpired: r.AllowExpired, AllowOlder: r.AllowOlder,
 		Now: j.Now, Client: j.Client, Store: j.Store, Log: j.Log, OnBytes: j.received,
 	}
-	for _, p := range r.Pockets[1:] {
+	for _, p := range r.Pockets {
 		o.PocketMirrors[p] = r.mirrorURLs(p)
+		if len(o.PocketMirrors[p]) == 0 {
+			return nil, &UsageError{What: fmt.Sprintf("no mirror is left for the %s pocket", p), Next: fmt.Sprintf("name one with --mirror %s=URL, or drop --only-mirror", p)}
+		}
 	}
 	return archive.Open(ctx, o)
 }

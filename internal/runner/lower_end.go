@@ -24,12 +24,15 @@ func (l *lowering) start() {
 	l.reset()
 }
 
+// lastSignal is the last real-time signal: GNU make, for one, starts its commands with 32 and 33 ignored.
+const lastSignal = 64
+
 // reset undoes what a process inherits unseen: ignored and blocked signals (a job started in the background of a script
 // ignores INT), and the limit of open files that the Go runtime has raised, with which old programs that close every
 // possible descriptor take minutes.
 func (l *lowering) reset() {
 	none := hold(l.table, &[8]uint64{})
-	for sig := 1; sig < 32; sig++ {
+	for sig := 1; sig <= lastSignal; sig++ {
 		if sig != int(unix.SIGKILL) && sig != int(unix.SIGSTOP) {
 			l.add("rt_sigaction", unix.SYS_RT_SIGACTION, sig, none, 0, 8)
 		}

@@ -77,7 +77,7 @@ type Options struct {
 	Stdin, Stdout, Stderr *os.File // nil means /dev/null
 	// Keep is held and cleaned up even if the host process is killed. Nil still ends the container then.
 	Keep *Keep
-	// Signals are delivered to the command as far as its init can take them; INT, TERM and HUP mean stop.
+	// Signals are delivered to the command as far as its init can take them; INT, TERM, HUP and QUIT mean stop.
 	Signals <-chan os.Signal
 	// Note, if set, receives at most a few lines that the user ought to see, such as a bind that became read-only.
 	Note func(string)

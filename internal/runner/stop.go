@@ -17,7 +17,7 @@ const stopGrace = 10 * time.Second
 type stopper struct {
 	pid, pidfd int
 	grace      time.Duration
-	keys       chan syscall.Signal // typed at the container's terminal
+	keys       chan *watch // begun when a key was typed at the container's terminal
 	quit       chan struct{}
 	done       chan struct{}
 	closing    sync.Once
@@ -35,7 +35,7 @@ type stopper struct {
 
 func newStopper(ctx context.Context, pid, pidfd int, o Options) *stopper {
 	s := &stopper{pid: pid, pidfd: pidfd, grace: stopGrace,
-		keys: make(chan syscall.Signal, 4), quit: make(chan struct{}), done: make(chan struct{})}
+		keys: make(chan *watch, 4), quit: make(chan struct{}), done: make(chan struct{})}
 	if o.grace > 0 {
 		s.grace = o.grace
 	}
@@ -61,8 +61,8 @@ func (s *stopper) loop(ctx context.Context, signals <-chan os.Signal) {
 			s.stop(unix.SIGTERM)
 		case <-s.ultimatum:
 			s.kill(0, true)
-		case sig := <-s.keys:
-			s.follow(sig, keyTime)
+		case w := <-s.keys:
+			s.follow(w, keyTime)
 		case <-s.tick:
 			s.look()
 		case sg, ok := <-signals:
@@ -71,7 +71,7 @@ func (s *stopper) loop(ctx context.Context, signals <-chan os.Signal) {
 				continue
 			}
 			switch sig, _ := sg.(syscall.Signal); sig {
-			case unix.SIGTERM, unix.SIGINT, unix.SIGHUP:
+			case unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT:
 				s.stop(sig)
 			case 0:
 			default:
@@ -94,7 +94,7 @@ func (s *stopper) stop(sig syscall.Signal) {
 		s.kill(0, false)
 		return
 	case reactionOf(s.pid, sig) == takes:
-		s.follow(sig, 0)
+		s.follow(newWatch(s.pid, sig), 0)
 		// The init leads its session, so it cannot leave its group. Only before its command starts there is none.
 		if unix.Kill(-s.pid, sig) != nil {
 			s.kill(sig, false)
@@ -106,9 +106,9 @@ func (s *stopper) stop(sig syscall.Signal) {
 }
 
 // follow watches what the init makes of a signal, for a time at most if that is not 0.
-func (s *stopper) follow(sig syscall.Signal, limit time.Duration) {
-	if s.watch == nil || s.watch.sig != sig {
-		s.watch = newWatch(s.pid, sig)
+func (s *stopper) follow(w *watch, limit time.Duration) {
+	if s.watch == nil || s.watch.sig != w.sig {
+		s.watch = w
 	}
 	s.watch.until = time.Time{}
 	if limit > 0 && s.ultimatum == nil {

@@ -13,12 +13,12 @@ import (
 // terminal joins the user's terminal, if there is one, with the master of the container's own.
 type terminal struct {
 	master *os.File
-	init   int                   // its pid
-	keys   chan<- syscall.Signal // to the stopper
-	user   int                   // descriptor of the user's terminal, -1 if input comes from elsewhere
-	saved  *unix.Termios         // its settings before
-	resize chan os.Signal        // WINCH and CONT
-	sized  chan struct{}         // the resizer has ended
+	init   int            // its pid
+	keys   chan<- *watch  // to the stopper
+	user   int            // descriptor of the user's terminal, -1 if input comes from elsewhere
+	saved  *unix.Termios  // its settings before
+	resize chan os.Signal // WINCH and CONT
+	sized  chan struct{}  // the resizer has ended
 	input  *input
 	output chan struct{} // all output has been written
 }
@@ -166,7 +166,7 @@ func (t *terminal) typed(b []byte) {
 			return
 		}
 		select {
-		case t.keys <- k.sig:
+		case t.keys <- newWatch(t.init, k.sig): // before the key arrives: what it runs then is seen to be another program
 		default: // it has enough of them, or has ended
 		}
 	}

@@ -93,6 +93,9 @@ func checkRedirect(r *http.Request, via []*http.Request) error {
 	case r.URL.Scheme == "http" && via[len(via)-1].URL.Scheme == "https":
 		return fmt.Errorf("%w: from https to http", ErrRedirect)
 	}
+	if r.URL.Host != via[0].URL.Host { // net/http takes another port for the same host
+		r.Header.Del("Authorization")
+	}
 	r.Header.Del("Referer")
 	return nil
 }
