@@ -56,7 +56,8 @@ race: tools-for-tests
 # Every fuzz target for FUZZTIME.
 fuzz: tools-for-tests
 	@for pkg in $$($(GO) list ./...); do \
-		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+		list=$$($(GO) test -list '^Fuzz' $$pkg); \
+		for f in $$(sed -n '/^Fuzz/p' <<<"$$list"); do \
 			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg; \
 		done; \
 	done

@@ -58,7 +58,7 @@ func (r *real) must(t *testing.T, args ...string) string {
 func (r *real) buildSuite(t *testing.T, args ...string) buildReport {
 	t.Helper()
 	out, errs, code := r.rootctl(t, append([]string{"build", "--json"}, args...)...)
-	if code == codeNotFound {
+	if code == codeNotFound && strings.Contains(errs, "no usable mirror") { // another 4 is a fault of ours
 		t.Skipf("needs archive: no mirror answers: %s", errs)
 	}
 	if code != 0 {

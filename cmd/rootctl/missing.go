@@ -8,7 +8,7 @@ import (
 )
 
 // packageOf says which package has a tool that people miss in small roots. Where suites differ, the
-// name is that of bionic to trixie.
+// name is that of the newer ones.
 var packageOf = map[string]string{
 	"ps": "procps", "top": "procps", "free": "procps", "pgrep": "procps", "pkill": "procps", "watch": "procps", "sysctl": "procps", "uptime": "procps",
 	"ip": "iproute2", "ss": "iproute2", "ping": "iputils-ping", "ifconfig": "net-tools", "netstat": "net-tools", "route": "net-tools",

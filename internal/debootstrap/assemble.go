@@ -143,7 +143,7 @@ func lockPackage(p resolve.Package, required bool) (LockPackage, error) {
 	}, nil
 }
 
-// maxDebSize bounds one package; the largest in Debian is about 3 GB.
+// maxDebSize bounds one package, in bytes.
 const maxDebSize = 8 << 30
 
 // lock joins a closure with what the request adds.
