@@ -87,10 +87,10 @@ func (s *Set) Lookup(name string) (Suite, error) {
 		if err != nil {
 			return Suite{}, err
 		}
-		if slices.Contains(su.Aliases, name) {
+		if slices.Contains(su.Names(), name) {
 			return su, nil
 		}
-		known = append(known, su.Aliases...)
+		known = append(known, su.Names()[1:]...)
 	}
 	return Suite{}, &UnknownSuite{Name: name, Near: near(name, known)}
 }
@@ -116,7 +116,7 @@ func (s *Set) Check() error {
 			_, err = s.Keyring(su)
 		}
 		errs = append(errs, err)
-		for _, name := range append([]string{su.Codename}, su.Aliases...) {
+		for _, name := range su.Names() {
 			if o, ok := owner[name]; ok {
 				errs = append(errs, fmt.Errorf("%s.toml: name %q is %s's", n, name, o))
 			}

@@ -15,12 +15,14 @@ import (
 type Suite struct {
 	Codename   string              `toml:"codename" json:"codename"`
 	Aliases    []string            `toml:"aliases" json:"aliases,omitempty"`
-	Family     string              `toml:"family" json:"family"` // "debian" or "ubuntu"
+	Role       string              `toml:"role" json:"role,omitempty"` // "stable", ...: until the archive says otherwise
+	Family     string              `toml:"family" json:"family"`       // "debian" or "ubuntu"
 	Version    string              `toml:"version" json:"version,omitempty"`
 	Title      string              `toml:"title" json:"title"`
 	EOL        string              `toml:"eol" json:"eol,omitempty"` // YYYY-MM-DD, "" when not set
 	Archived   bool                `toml:"archived" json:"archived,omitempty"`
-	Mirrors    map[string][]string `toml:"mirrors" json:"mirrors"` // by architecture, or "default"
+	Mirrors    map[string][]string `toml:"mirrors" json:"mirrors"`                           // by architecture, or "default"
+	Archives   map[string][]string `toml:"archive-mirrors" json:"archive_mirrors,omitempty"` // where it goes when it is archived
 	Components []string            `toml:"components" json:"components"`
 	Keyrings   []string            `toml:"keyrings" json:"keyrings"` // files in keyrings/
 	Pockets    []Pocket            `toml:"pockets" json:"pockets,omitempty"`
@@ -29,9 +31,10 @@ type Suite struct {
 
 // Pocket is a further suite that updates a released one.
 type Pocket struct {
-	Name    string              `toml:"name" json:"name"`
-	Suite   string              `toml:"suite" json:"suite"`
-	Mirrors map[string][]string `toml:"mirrors" json:"mirrors,omitempty"` // nil: the suite's
+	Name     string              `toml:"name" json:"name"`
+	Suite    string              `toml:"suite" json:"suite"`
+	Mirrors  map[string][]string `toml:"mirrors" json:"mirrors,omitempty"`                 // nil: the suite's
+	Archives map[string][]string `toml:"archive-mirrors" json:"archive_mirrors,omitempty"` // nil: the suite's
 }
 
 // Rules say where the making of a root differs between suites. Variants are named as debootstrap
@@ -57,12 +60,15 @@ func (s Suite) MirrorsFor(arch string) []string { return byArch(s.Mirrors, arch)
 // Pocket returns the named pocket; "release" is the suite itself.
 func (s Suite) Pocket(name string) (Pocket, bool) {
 	if name == "release" {
-		return Pocket{Name: name, Suite: s.Codename, Mirrors: s.Mirrors}, true
+		return Pocket{Name: name, Suite: s.Codename, Mirrors: s.Mirrors, Archives: s.Archives}, true
 	}
 	for _, p := range s.Pockets {
 		if p.Name == name {
 			if p.Mirrors == nil {
 				p.Mirrors = s.Mirrors
+			}
+			if p.Archives == nil {
+				p.Archives = s.Archives
 			}
 			return p, true
 		}
@@ -88,6 +94,15 @@ func (r Rules) StagedFor(variant string) bool { return holds(r.StagedVariants, v
 
 func holds(variants []string, v string) bool {
 	return slices.Contains(variants, "*") || slices.Contains(variants, v)
+}
+
+// Names are all names the suite goes by: its codename, its role, its aliases.
+func (s Suite) Names() []string {
+	names := []string{s.Codename}
+	if s.Role != "" {
+		names = append(names, s.Role)
+	}
+	return append(names, s.Aliases...)
 }
 
 func byArch(m map[string][]string, arch string) []string {
@@ -133,7 +148,10 @@ func (s *Suite) check() error {
 			return fmt.Errorf("component %q: not a component's name", c)
 		}
 	}
-	if err := checkMirrors(s.Mirrors); err != nil {
+	if s.Role != "" && (!validName(s.Role) || s.Role == s.Codename) {
+		return fmt.Errorf("role %q: want a name like stable", s.Role)
+	}
+	if err := errors.Join(checkMirrors(s.Mirrors), checkMirrors(s.Archives)); err != nil {
 		return err
 	}
 	return s.checkPockets()
@@ -149,7 +167,7 @@ func (s *Suite) checkPockets() error {
 			return fmt.Errorf("pocket %q stands twice or is release", p.Name)
 		}
 		seen[p.Name] = true
-		if err := checkMirrors(p.Mirrors); err != nil {
+		if err := errors.Join(checkMirrors(p.Mirrors), checkMirrors(p.Archives)); err != nil {
 			return fmt.Errorf("pocket %q: %w", p.Name, err)
 		}
 	}
