@@ -13,6 +13,7 @@ import (
 
 	"github.com/rootctl/rootctl/internal/debootstrap"
 	"github.com/rootctl/rootctl/internal/debootstrap/pgp"
+	"github.com/rootctl/rootctl/internal/debootstrap/resolve"
 	"github.com/rootctl/rootctl/suites"
 )
 
@@ -37,7 +38,7 @@ type selection struct {
 }
 
 func (s *selection) register(f *pflag.FlagSet) {
-	f.StringVar(&s.variant, "variant", "", "packages to start from: minbase or buildd (default minbase)")
+	f.StringVar(&s.variant, "variant", "", "packages to start from: "+strings.Join(resolve.Variants(), ", ")+" (default minbase); - is important")
 	f.StringVar(&s.arch, "arch", "", "Debian `architecture` (default the host's)")
 	f.StringSliceVar(&s.pockets, "pocket", nil, "also take packages from these `pockets`: updates,security")
 	f.StringSliceVar(&s.components, "components", nil, "archive `components` (default the suite's, mostly main)")
@@ -67,10 +68,10 @@ func (s *selection) request(a *app, set *suites.Set, name string) (debootstrap.R
 		return r, err
 	}
 	if s.variant != "" {
-		if r.Variant != "minbase" && r.Variant != s.variant {
+		if r.Variant != "minbase" && r.Variant != resolve.Canonical(s.variant) {
 			return r, withHint(&flagError{fmt.Errorf("name %s and --variant %s disagree", name, s.variant)}, "drop one of the two")
 		}
-		r.Variant = s.variant
+		r.Variant = resolve.Canonical(s.variant)
 	}
 	if s.arch != "" {
 		if strings.Contains(name, ":") && r.Arch != s.arch {

@@ -25,7 +25,7 @@ const EpochAuto = "auto"
 type Lock struct {
 	Schema   int           `json:"schema"`
 	Suite    string        `json:"suite"`   // codename
-	Variant  string        `json:"variant"` // minbase, buildd, -, essential, apt
+	Variant  string        `json:"variant"` // of resolve.Variants
 	Arch     string        `json:"arch"`    // Debian's name
 	Merged   bool          `json:"merged"`  // /bin and its like are links into /usr
 	Rules    suites.Rules  `json:"rules"`   // the suite's rules, as they were when the lock was made

@@ -15,7 +15,7 @@ import (
 // name means: minbase, release pocket, the suite's components, verified.
 type Request struct {
 	Suite      suites.Suite
-	Variant    string   // "" is minbase
+	Variant    string   // of resolve.Variants; "" is minbase, "-" is important
 	Arch       string   // Debian's name of the architecture
 	Pockets    []string // beside the release pocket: "updates", "security"
 	Components []string // empty is the suite's
@@ -57,6 +57,7 @@ func (r Request) normalize() (Request, error) {
 	if r.Variant == "" {
 		r.Variant = "minbase"
 	}
+	r.Variant = resolve.Canonical(r.Variant)
 	if !slices.Contains(resolve.Variants(), r.Variant) {
 		return r, &UsageError{What: fmt.Sprintf("unknown variant %q", r.Variant), Next: "known variants: " + strings.Join(resolve.Variants(), ", ")}
 	}
@@ -120,8 +121,8 @@ func (r Request) Plain() bool {
 // that needs no naming.
 func (r Request) Name(host string) string {
 	n := r.Suite.Codename
-	if r.Variant != "" && r.Variant != "minbase" {
-		n += "-" + r.Variant
+	if v := resolve.Canonical(r.Variant); v != "" && v != "minbase" {
+		n += "-" + v
 	}
 	if r.Arch != host {
 		n += ":" + r.Arch

@@ -91,12 +91,12 @@ func (ix *Index) Lookup(name string) (Package, bool) {
 // Len is the number of different package names.
 func (ix *Index) Len() int { return len(ix.byName) }
 
-// byPriority lists, sorted, the names whose index paragraph has that Priority. The index, not the
-// .deb, decides: the archive's override file differs for half of a minbase's packages.
-func (ix *Index) byPriority(priority string) []string {
+// having lists, sorted, the names whose index paragraph has that value of a field. Of Priority the
+// index, not the .deb, decides: the archive's override file differs for half of a minbase's packages.
+func (ix *Index) having(field, value string) []string {
 	var out []string
 	for name, p := range ix.byName {
-		if p.Field("Priority") == priority {
+		if p.Field(field) == value {
 			out = append(out, name)
 		}
 	}

@@ -7,12 +7,11 @@ import (
 	"strings"
 
 	"github.com/rootctl/rootctl/internal/debootstrap/control"
-	"github.com/rootctl/rootctl/internal/debootstrap/version"
 )
 
 // Want says what a root is to hold.
 type Want struct {
-	Variant       string // "minbase" or "buildd"
+	Variant       string // one of Variants
 	Include       []string
 	Exclude       []string // leaves the seed lists only; a dependency brings a name back
 	Arch          string
@@ -27,9 +26,6 @@ type Set struct {
 	Base     []Package
 	Warnings []string // versions, conflicts and names that the set does not meet
 }
-
-// Variants lists the variants that Resolve knows.
-func Variants() []string { return []string{"minbase", "buildd"} }
 
 // UnknownPackage is returned for an --include name that no index has.
 type UnknownPackage struct {
@@ -53,35 +49,33 @@ func (e *UnknownPackage) Hint() string {
 	return "did you mean " + strings.Join(e.Near, ", ") + "?"
 }
 
-// Resolve selects packages as debootstrap 1.0.128 does: the closure of all Priority: required
-// packages, then that of the variant's seeds, each over the first alternatives of Depends and
-// Pre-Depends. Relations this leaves unmet, which debootstrap passes over, are then met by the next
-// real alternative, else by the provider of best priority.
+// Resolve selects packages: for minbase, buildd and important as debootstrap 1.0.128 does, with the
+// relations met that it passes over; for essential, apt and standard, which debootstrap has not, as
+// mmdebstrap's apt does.
 func Resolve(ix *Index, w Want) (*Set, error) {
-	seeds, err := w.seeds(ix)
+	v, err := variantOf(w.Variant)
 	if err != nil {
 		return nil, err
 	}
-	r := resolver{ix: ix, arch: w.Arch, drop: set(w.DropDepends)}
-	var required []string
-	for _, name := range append(ix.byPriority("required"), w.ExtraRequired...) {
-		if _, ok := ix.byName[name]; ok && !slices.Contains(w.Exclude, name) {
-			required = append(required, name)
-		}
+	if err := w.known(ix); err != nil {
+		return nil, err
 	}
+	r := resolver{ix: ix, arch: w.Arch, drop: set(w.DropDepends)}
+	required, base := v.seeds(ix, w)
 	if len(required) == 0 {
 		return nil, fmt.Errorf("select packages: the index has none of Priority required for architecture %s", w.Arch)
 	}
-	req := r.closure(required)
-	base := r.closure(seeds)
-	for name := range req {
-		delete(base, name)
+	var req, more map[string]bool
+	if v.apt {
+		req, more, err = r.likeApt(required, base)
+	} else {
+		req, more, err = r.likeDebootstrap(required, base)
 	}
-	if err := r.mend(req, base); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	out := &Set{Required: r.packages(req), Base: r.packages(base)}
-	out.Warnings, err = r.check(req, base)
+	out := &Set{Required: r.packages(req), Base: r.packages(more)}
+	out.Warnings, err = r.check(req, more)
 	for _, name := range w.Exclude {
 		if _, ok := ix.byName[name]; !ok {
 			out.Warnings = append(out.Warnings, fmt.Sprintf("exclude %s: no index has a package of that name", name))
@@ -90,16 +84,8 @@ func Resolve(ix *Index, w Want) (*Set, error) {
 	return out, err
 }
 
-func (w Want) seeds(ix *Index) ([]string, error) {
-	var seeds []string
-	switch w.Variant {
-	case "minbase":
-		seeds = []string{"apt"}
-	case "buildd":
-		seeds = []string{"apt", "build-essential"}
-	default:
-		return nil, fmt.Errorf("select packages: unknown variant %q (known: %s)", w.Variant, strings.Join(Variants(), ", "))
-	}
+// known is the error for names to include that no index has.
+func (w Want) known(ix *Index) error {
 	var unknown *UnknownPackage
 	for _, name := range w.Include {
 		if _, ok := ix.byName[name]; ok {
@@ -112,16 +98,26 @@ func (w Want) seeds(ix *Index) ([]string, error) {
 		}
 	}
 	if unknown != nil {
-		return nil, unknown
+		return unknown
 	}
-	seeds = append(append(seeds, w.ExtraBase...), w.Include...)
-	return slices.DeleteFunc(seeds, func(s string) bool { return slices.Contains(w.Exclude, s) }), nil
+	return nil
 }
 
 type resolver struct {
 	ix   *Index
 	arch string
 	drop map[string]bool
+}
+
+// likeDebootstrap takes the closure of the required seeds, then that of the others, each over the first
+// alternatives of Depends and Pre-Depends. Relations this leaves unmet are then met by the next real
+// alternative, else by the provider of best priority.
+func (r *resolver) likeDebootstrap(required, seeds []string) (req, base map[string]bool, err error) {
+	req, base = r.closure(required), r.closure(seeds)
+	for name := range req {
+		delete(base, name)
+	}
+	return req, base, r.mend(req, base)
 }
 
 // closure follows the first alternatives of Depends and Pre-Depends from the seeds; names without a
@@ -198,7 +194,7 @@ func (r *resolver) unmet(req, base map[string]bool, f func(Package, control.Rela
 
 var priorities = map[string]int{"required": 0, "important": 1, "standard": 2, "optional": 3, "extra": 4}
 
-// choose returns the package that meets rel best, "" if the index has none.
+// choose returns the package that meets rel best, "" if the index has none: a real one before any provider.
 func (r *resolver) choose(rel control.Relation) string {
 	for _, a := range rel {
 		if _, ok := r.ix.byName[a.Name]; ok {
@@ -206,22 +202,27 @@ func (r *resolver) choose(rel control.Relation) string {
 		}
 	}
 	for _, a := range rel {
-		best, rank := "", 0
-		for _, name := range r.ix.provide(a.Name) {
-			p := r.ix.byName[name]
-			n, ok := priorities[p.Field("Priority")]
-			if !ok {
-				n = len(priorities)
-			}
-			if best == "" || n < rank {
-				best, rank = name, n
-			}
-		}
-		if best != "" {
-			return best
+		if name := r.provider(a.Name); name != "" {
+			return name
 		}
 	}
 	return ""
+}
+
+// provider is the package of best priority, then first by name, that provides a virtual one.
+func (r *resolver) provider(virtual string) string {
+	best, rank := "", 0
+	for _, name := range r.ix.provide(virtual) {
+		p := r.ix.byName[name]
+		n, ok := priorities[p.Field("Priority")]
+		if !ok {
+			n = len(priorities)
+		}
+		if best == "" || n < rank {
+			best, rank = name, n
+		}
+	}
+	return best
 }
 
 func (r *resolver) packages(set map[string]bool) []Package {
@@ -231,79 +232,6 @@ func (r *resolver) packages(set map[string]bool) []Package {
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
 	return out
-}
-
-// check reports what dpkg may stumble over: relations met by no name, versions that do not satisfy,
-// and conflicts inside the set.
-func (r *resolver) check(req, base map[string]bool) ([]string, error) {
-	var out []string
-	err := r.unmet(req, base, func(p Package, rel control.Relation) {
-		out = append(out, fmt.Sprintf("%s depends on %s, which no index has", p.Name, text(rel)))
-	})
-	if err != nil {
-		return nil, err
-	}
-	has := func(name string) (Package, bool) { return r.ix.byName[name], req[name] || base[name] }
-	for _, p := range append(r.packages(req), r.packages(base)...) {
-		for _, field := range []string{"Pre-Depends", "Depends", "Conflicts", "Breaks"} {
-			rels, err := control.ParseRelations(p.Field(field))
-			if err != nil {
-				return nil, fmt.Errorf("read %s of %s: %w", field, p.Name, err)
-			}
-			negative := field == "Conflicts" || field == "Breaks"
-			for _, rel := range rels {
-				msg, err := judge(p, rel, field, negative, has)
-				if err != nil {
-					return nil, err
-				}
-				if msg != "" {
-					out = append(out, msg)
-				}
-			}
-		}
-	}
-	return out, nil
-}
-
-// judge says what is wrong with one relation of p inside the set, "" if nothing is. A real package of
-// the right version, or any selected package under a virtual name, satisfies a positive relation.
-func judge(p Package, rel control.Relation, field string, negative bool, has func(string) (Package, bool)) (string, error) {
-	present, satisfied := false, false
-	for _, a := range rel {
-		q, ok := has(a.Name)
-		if !ok {
-			continue
-		}
-		present = true
-		ok = true
-		if a.Op != "" {
-			var err error
-			if ok, err = version.Satisfies(q.Field("Version"), a.Op, a.Version); err != nil {
-				return "", fmt.Errorf("compare %s %s with %s of %s: %w", q.Name, q.Field("Version"), field, p.Name, err)
-			}
-		}
-		satisfied = satisfied || ok
-		if negative && ok && q.Name != p.Name {
-			return fmt.Sprintf("%s %s %s, which is selected", p.Name, strings.ToLower(field), text(rel)), nil
-		}
-	}
-	if !negative && present && !satisfied {
-		return fmt.Sprintf("%s needs %s, which the selected version does not meet", p.Name, text(rel)), nil
-	}
-	return "", nil
-}
-
-// text writes a relation as it stands in a control file, without architecture lists.
-func text(rel control.Relation) string {
-	var parts []string
-	for _, a := range rel {
-		s := a.Name
-		if a.Op != "" {
-			s += " (" + a.Op + " " + a.Version + ")"
-		}
-		parts = append(parts, s)
-	}
-	return strings.Join(parts, " | ")
 }
 
 func set(l []string) map[string]bool {
