@@ -21,7 +21,8 @@ type executor struct {
 	log  *slog.Logger
 	note func(format string, args ...any)
 
-	hostUsers bool // the target cannot be idmapped
+	hostUsers bool           // the target cannot be idmapped
+	format    *runner.Format // of the target's programs, where the machine does not run them itself
 }
 
 // buildCaps are the default capabilities less the making of device nodes, which no maintainer script
@@ -32,7 +33,7 @@ var buildCaps = []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "S
 // package's scripts run without a user namespace, which is said once; an unverified one's do not run.
 func (e *executor) Exec(ctx context.Context, c debootstrap.Command) (int, error) {
 	spec := runner.Spec{Dir: c.Dir, Argv: c.Argv, Env: c.Env, Workdir: "/", Hostname: "localhost", Net: "none",
-		NoFsync: true, Umask: 0o022, Caps: buildCaps, NoNewPrivs: true}
+		NoFsync: true, Umask: 0o022, Caps: buildCaps, NoNewPrivs: true, Format: e.format}
 	if c.Devfsd {
 		spec.DevNodes = []string{".devfsd"}
 	}

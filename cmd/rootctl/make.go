@@ -33,9 +33,16 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 	}
 	p := a.startProgress()
 	defer p.close()
+	scripts := &executor{log: a.log(), note: a.say}
+	canBuild := func() (err error) {
+		if err = a.canBuild(); err == nil {
+			scripts.format, err = a.format(req.Arch)
+		}
+		return err
+	}
 	b := debootstrap.Builder{
-		Store: store, Client: a.client(), Suites: set, Exec: &executor{log: a.log(), note: a.say}, Guard: guardTemp,
-		Now: a.now, Log: a.log(), Progress: p.report, CanBuild: a.canBuild,
+		Store: store, Client: a.client(), Suites: set, Exec: scripts, Guard: guardTemp,
+		Now: a.now, Log: a.log(), Progress: p.report, CanBuild: canBuild,
 	}
 	res, err := b.Build(ctx, req)
 	p.close()

@@ -71,11 +71,14 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 	if err != nil {
 		return err
 	}
-	lease, err := a.rootFor(ctx, store, sel, name, fl.noBuild)
+	lease, arch, err := a.rootFor(ctx, store, sel, name, fl.noBuild)
 	if err != nil {
 		return err
 	}
 	defer lease.Close()
+	if spec.Format, err = a.format(arch); err != nil {
+		return fmt.Errorf("run %s: %w", name, err)
+	}
 	if len(spec.Argv) == 0 {
 		spec.Argv = []string{"sh"}
 		if inRoot(lease.Tree, "bash") {
@@ -104,38 +107,38 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 	return nil
 }
 
-// rootFor leases the root a name and selecting flags stand for. It asks no mirror for a cached one.
-func (a *app) rootFor(ctx context.Context, store *cache.Store, sel *selection, name string, noBuild bool) (*cache.Lease, error) {
+// rootFor leases the root a name and selecting flags stand for, and says its architecture. It asks no mirror for a cached one.
+func (a *app) rootFor(ctx context.Context, store *cache.Store, sel *selection, name string, noBuild bool) (_ *cache.Lease, arch string, _ error) {
 	if !sel.given() {
 		ref, err := a.cached(store, name)
 		if err == nil {
 			lease, err := store.Lease(ctx, ref.Root)
 			if err == nil {
 				a.warnUnverified(name, ref)
-				return lease, nil
+				return lease, archOf(ref), nil
 			}
 			if !errors.Is(err, cache.ErrNotFound) {
-				return nil, fmt.Errorf("run %s: %w", name, err)
+				return nil, "", fmt.Errorf("run %s: %w", name, err)
 			}
 		} else if !errors.Is(err, cache.ErrNotFound) {
-			return nil, fmt.Errorf("run %s: %w", name, err)
+			return nil, "", fmt.Errorf("run %s: %w", name, err)
 		}
 	}
 	set, err := a.suites()
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	req, err := sel.request(a, set, name)
 	if err != nil {
-		return nil, fmt.Errorf("run %s: %w", name, err)
+		return nil, "", fmt.Errorf("run %s: %w", name, err)
 	}
 	if sel.given() {
 		if lease, ok := a.lastBuilt(ctx, store, req); ok {
-			return lease, nil
+			return lease, req.Arch, nil
 		}
 	}
 	if noBuild {
-		return nil, withHint(&notFound{fmt.Errorf("run %s: it is not in the cache, and --no-build was given", name)}, "rootctl build %s", name)
+		return nil, "", withHint(&notFound{fmt.Errorf("run %s: it is not in the cache, and --no-build was given", name)}, "rootctl build %s", name)
 	}
 	if sel.given() {
 		a.say("no root of %s with these flags is in the cache: building it first", name)
@@ -144,10 +147,10 @@ func (a *app) rootFor(ctx context.Context, store *cache.Store, sel *selection, n
 	}
 	b, err := a.build(ctx, store, req, "")
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	a.builtLine(b)
-	return b.Lease, nil
+	return b.Lease, req.Arch, nil
 }
 
 // spec turns flags and command into what the runner needs, bar the root.

@@ -149,22 +149,3 @@ func (s *selection) mirrorList(a *app, suite suites.Suite, arch string) ([]deboo
 	}
 	return out, nil
 }
-
-// debianArchs are the architectures that Debian or Ubuntu release.
-var debianArchs = []string{"amd64", "arm64", "armel", "armhf", "i386", "mips64el", "mipsel", "ppc64el", "riscv64", "s390x"}
-
-// foreign lists what else a machine runs besides its own programs.
-var foreign = map[string][]string{"amd64": {"i386"}, "arm64": {"armhf", "armel"}}
-
-// checkArch refuses an architecture that does not exist, or whose programs do not run here.
-func checkArch(arch string) error {
-	host := hostArch()
-	switch {
-	case arch == host || slices.Contains(foreign[host], arch):
-		return nil
-	case !slices.Contains(debianArchs, arch):
-		return &debootstrap.UsageError{What: fmt.Sprintf("unknown architecture %q", arch), Next: "Debian's names: " + strings.Join(debianArchs, ", ")}
-	}
-	return &debootstrap.UsageError{What: fmt.Sprintf("programs of architecture %s do not run on this machine (%s)", arch, host),
-		Next: "here run: " + strings.Join(append([]string{host}, foreign[host]...), ", ")}
-}

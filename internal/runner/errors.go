@@ -51,6 +51,8 @@ func (e *StepError) Hint() string {
 		return ""
 	}
 	switch {
+	case e.Op.Verb == VerbFormat:
+		return e.formatHint(no)
 	case e.newNamespaces() && (no == unix.EPERM || no == unix.EACCES):
 		return "creating namespaces is not allowed here; in a container start it with more rights (docker run --privileged)"
 	case e.newNamespaces() && no == unix.ENOSPC:

@@ -85,6 +85,8 @@ func (l *lowering) one(o *Op) error {
 		l.receive()
 	case VerbBecome:
 		l.become()
+	case VerbFormat:
+		l.format(o)
 	case VerbSlave:
 		l.add("mount", unix.SYS_MOUNT, 0, "/", 0, unix.MS_REC|unix.MS_SLAVE, 0)
 	case VerbRoot:

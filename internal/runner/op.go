@@ -27,6 +27,7 @@ const (
 	VerbUnshare   Verb = "unshare"      // the rest of the namespaces (Options), while the host makes the root
 	VerbReceive   Verb = "receive"      // wait for the host process and take its mounts
 	VerbBecome    Verb = "become-root"  // ids 0 of the user namespace
+	VerbFormat    Verb = "format"       // register Data with binfmt_misc; with Options it may be refused
 	VerbSlave     Verb = "slave"        // mounts no longer propagate to the host
 	VerbRoot      Verb = "attach-root"  // the root becomes a mount of this namespace
 	VerbMount     Verb = "mount"        // new file system of Type at Target

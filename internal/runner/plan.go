@@ -37,8 +37,8 @@ func (s *Spec) plan() (Plan, error) {
 	if s.ownNet() {
 		own = append(own, "net")
 	}
+	p = s.planFormat(append(p, Op{Verb: VerbBecome}))
 	p = append(p,
-		Op{Verb: VerbBecome},
 		Op{Verb: VerbUnshare, Options: own},
 		Op{Verb: VerbSlave},
 		Op{Verb: VerbReceive},

@@ -21,6 +21,8 @@ func TestPlan(t *testing.T) {
 			Binds: []Bind{{Src: "/"}, {Src: "/", Dst: "/host", ReadOnly: true}, {Src: "/etc/passwd", Dst: "/p", Identity: true}}},
 		"build": {Dir: "/cache/tmp/x/tree", Argv: []string{"dpkg", "--configure", "-a"}, UserNS: "host", NoFsync: true, DevNodes: []string{".devfsd"}},
 		"host":  {Lower: []string{"/a", "/b"}, Argv: []string{"true"}, UserNS: "own", IDs: ids, Net: "host", Tmpfs: []string{"/var/tmp"}},
+		"foreign": {Lower: []string{"/a"}, Argv: []string{"true"}, IDs: ids, Format: &Format{Name: "qemu-x", Interpreter: "/usr/bin/qemu-x",
+			Magic: []byte("\x7fELF"), Mask: []byte("\xff\xff\xff\xff"), Optional: true}},
 	} {
 		if name == "run" {
 			s.Binds[0].Dst = "/all"
@@ -66,6 +68,12 @@ func checkTable(t *testing.T, tab *table) {
 			}
 		}
 		written[c.out] = true
+		if c.kind == kindIf {
+			if int(c.jump) > len(tab.calls) {
+				t.Errorf("call %d (%s) goes to %d of %d", i, tab.name[i], c.jump, len(tab.calls))
+			}
+			continue
+		}
 		if end := i + 1 + int(c.jump); end > len(tab.calls) {
 			t.Errorf("call %d (%s) skips to %d of %d", i, tab.name[i], end, len(tab.calls))
 		}

@@ -33,7 +33,7 @@ func Run(ctx context.Context, spec Spec, o Options) (Status, error) {
 	// The parent-death signal follows the thread that forked, so this goroutine keeps it until the init has ended.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	c := &container{spec: &s, opts: o, plan: plan, pidfd: -1, sock: -1, errs: -1}
+	c := &container{spec: &s, opts: o, plan: plan, pidfd: -1, sock: -1, errs: -1, format: -1}
 	defer c.release()
 	if err := c.start(ctx); err != nil {
 		c.abandon()
@@ -64,6 +64,8 @@ type container struct {
 	sock  int // to the init
 	errs  int // from the init
 
+	format int // a mount that keeps a registration
+
 	leftover []int         // detached mounts that are used up
 	tidied   chan struct{} // they have been closed
 }
@@ -89,6 +91,9 @@ func (c *container) start(ctx context.Context) error {
 		return c.blame(t, err)
 	}
 	c.tidy()
+	if err := c.takeFormat(); err != nil {
+		return c.blame(t, err)
+	}
 	if c.spec.TTY {
 		if err := c.takeTerminal(); err != nil {
 			return c.blame(t, err)
@@ -168,7 +173,7 @@ func (c *container) closeChildEnds() {
 }
 
 func (c *container) release() {
-	for _, fd := range []int{c.pidfd, c.sock, c.errs} {
+	for _, fd := range []int{c.pidfd, c.sock, c.errs, c.format} {
 		if fd >= 0 {
 			unix.Close(fd)
 		}

@@ -46,6 +46,9 @@ type Spec struct {
 	// Umask of the command; 0 means 022.
 	Umask int `json:"umask,omitempty"`
 
+	// Format is registered with the kernel for this container alone, so that programs of another architecture run.
+	Format *Format `json:"format,omitempty"`
+
 	// DevNodes are further names under /dev, each bound from the host's /dev/null.
 	DevNodes []string `json:"dev_nodes,omitempty"`
 	// Tmpfs are directories that get an empty file system in memory; nil means /tmp and /run for a copy and none for Dir.
@@ -211,6 +214,9 @@ func (s *Spec) validate() error {
 		if d == "" || d == "." || d == ".." || strings.Contains(d, "/") {
 			return bad("use a plain name", "device node %q", d)
 		}
+	}
+	if err := s.checkFormat(); err != nil {
+		return err
 	}
 	return s.noNUL()
 }

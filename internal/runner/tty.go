@@ -2,6 +2,7 @@ package runner
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -53,6 +54,8 @@ func (c *container) takeTerminal() error {
 	return stepError(op, "sendmsg", unix.Sendmsg(c.sock, []byte{'t'}, nil, nil, unix.MSG_NOSIGNAL))
 }
 
+var errNoDescriptor = errors.New("no descriptor in the message")
+
 // receiveFD takes one descriptor from a socket.
 func receiveFD(sock int) (int, error) {
 	b, oob := make([]byte, 8), make([]byte, unix.CmsgSpace(4))
@@ -69,11 +72,11 @@ func receiveFD(sock int) (int, error) {
 		}
 		m, err := unix.ParseSocketControlMessage(oob[:on])
 		if err != nil || len(m) != 1 {
-			return -1, fmt.Errorf("no descriptor in the message")
+			return -1, errNoDescriptor
 		}
 		fds, err := unix.ParseUnixRights(&m[0])
 		if err != nil || len(fds) != 1 {
-			return -1, fmt.Errorf("no descriptor in the message")
+			return -1, errNoDescriptor
 		}
 		return fds[0], nil
 	}
