@@ -25,6 +25,7 @@ type app struct {
 	now            func() time.Time
 
 	cacheDir string
+	caFile   string // --ca-file
 	quiet    bool
 	verbose  bool
 

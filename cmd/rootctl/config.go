@@ -16,10 +16,12 @@ import (
 
 // config is the user's file config.toml:
 //
+//	ca-file = "/etc/ssl/ours.pem"  # certificate authorities, beside the system's
 //	[mirrors]                      # tried in this order, before the host's own and the suite's
 //	bionic = ["http://..."]        # by suite,
 //	debian = ["http://..."]        # or by family
 type config struct {
+	CAFile  string              `toml:"ca-file"`
 	Mirrors map[string][]string `toml:"mirrors"`
 }
 
@@ -59,6 +61,9 @@ func (a *app) config() (config, error) {
 			}
 			return all, withHint(fmt.Errorf("read configuration %s: %w", name, err), "docs/configuration.md lists what may stand there")
 		}
+		if c.CAFile != "" {
+			all.CAFile = c.CAFile
+		}
 		for key, list := range c.Mirrors {
 			all.Mirrors[key] = list
 		}
@@ -75,14 +80,24 @@ func (a *app) configuredMirrors(s suites.Suite) ([]debootstrap.Mirror, error) {
 		return nil, err
 	}
 	var out []debootstrap.Mirror
+	add := func(key, pocket string) error {
+		for _, raw := range c.Mirrors[key] {
+			u, err := parseMirror(raw)
+			if err != nil {
+				return fmt.Errorf("configuration: [mirrors] %s: %w", key, err)
+			}
+			out = append(out, debootstrap.Mirror{URL: u, Pocket: pocket, From: "configuration"})
+		}
+		return nil
+	}
 	for _, key := range []string{s.Codename, s.Family} {
-		for _, u := range c.Mirrors[key] {
-			out = append(out, debootstrap.Mirror{URL: u, From: "configuration"})
+		if err := add(key, ""); err != nil {
+			return nil, err
 		}
 	}
 	for _, p := range s.Pockets {
-		for _, u := range c.Mirrors[p.Suite] {
-			out = append(out, debootstrap.Mirror{URL: u, Pocket: p.Name, From: "configuration"})
+		if err := add(p.Suite, p.Name); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil

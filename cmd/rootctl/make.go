@@ -4,15 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 
 	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/internal/debootstrap"
-	"github.com/rootctl/rootctl/internal/debootstrap/archive"
-	"github.com/rootctl/rootctl/internal/debootstrap/fetch"
 	"github.com/rootctl/rootctl/internal/runner"
-	"github.com/rootctl/rootctl/suites"
 )
 
 // build runs one build with progress painted, and names the root: tag if given, else the plain name
@@ -31,6 +27,10 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 	if err != nil {
 		return nil, err
 	}
+	client, err := a.client()
+	if err != nil {
+		return nil, err
+	}
 	p := a.startProgress()
 	defer p.close()
 	scripts := &executor{log: a.log(), note: a.say}
@@ -41,7 +41,7 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 		return err
 	}
 	b := debootstrap.Builder{
-		Store: store, Client: a.client(), Suites: set, Exec: scripts, Guard: guardTemp,
+		Store: store, Client: client, Suites: set, Exec: scripts, Guard: guardTemp,
 		Now: a.now, Log: a.log(), Progress: p.report, CanBuild: canBuild,
 	}
 	res, err := b.Build(ctx, req)
@@ -82,25 +82,6 @@ func (a *app) canBuild() error {
 		return nil
 	}
 	return withHint(errors.New("the root is not in the cache, and making it needs root rights"), "use sudo for build and run alike, for root has a cache of its own: sudo rootctl ...")
-}
-
-func (a *app) client() *fetch.Client {
-	return &fetch.Client{Proxy: http.ProxyFromEnvironment, Log: a.log()}
-}
-
-// hostMirrors are the mirrors of the host's own apt sources for the suite's distribution.
-func (a *app) hostMirrors(s suites.Suite, arch string) []debootstrap.Mirror {
-	var out []debootstrap.Mirror
-	add := func(pocket string) {
-		for _, u := range archive.HostMirrors(os.DirFS("/"), s.Family, pocket, arch) {
-			out = append(out, debootstrap.Mirror{URL: u, Pocket: pocket, From: "host's apt sources"})
-		}
-	}
-	add("release")
-	for _, p := range s.Pockets {
-		add(p.Name)
-	}
-	return out
 }
 
 // lastBuilt leases the root of an earlier build of the same request.

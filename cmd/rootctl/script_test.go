@@ -37,6 +37,7 @@ func TestScripts(t *testing.T) {
 	unsigned := testarchive.HostArchive(t, "bionic")
 	unsigned.Signers = []*testarchive.Key{}
 	unsignedServer := unsigned.Serve(t)
+	more := mirrorEnv(t, archive)
 	keyring := filepath.Join(t.TempDir(), "fixture.gpg")
 	if err := os.WriteFile(keyring, archive.Keyring(), 0o644); err != nil {
 		t.Fatal(err)
@@ -49,7 +50,11 @@ func TestScripts(t *testing.T) {
 			e.Setenv("KEYRING", keyring)
 			e.Setenv("GUARDED", strings.Replace(guarded.URL, "http://", "http://builder:s3cret-w0rd@", 1))
 			e.Setenv("WRONG", strings.Replace(guarded.URL, "http://", "http://builder:wr0ng-w0rd@", 1))
+			e.Setenv("PLAIN", guarded.URL)
 			e.Setenv("UNSIGNED", unsignedServer.URL)
+			for name, value := range more {
+				e.Setenv(name, value)
+			}
 			e.Setenv("ROOTCTL_CACHE", filepath.Join(e.WorkDir, "cache"))
 			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
 			e.Setenv("FROM1", "--mirror="+server.URL)

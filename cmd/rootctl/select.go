@@ -3,9 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -26,6 +24,7 @@ type selection struct {
 	include    []string
 	exclude    []string
 	mirrors    []string
+	caFile     string
 	keyring    string
 	keepMirror bool
 	onlyMirror bool
@@ -44,8 +43,9 @@ func (s *selection) register(f *pflag.FlagSet) {
 	f.StringSliceVar(&s.components, "components", nil, "archive `components` (default the suite's, mostly main)")
 	f.StringSliceVar(&s.include, "include", nil, "`packages` to add, with what they depend on")
 	f.StringSliceVar(&s.exclude, "exclude", nil, "`packages` to leave out unless something depends on them")
-	f.StringArrayVar(&s.mirrors, "mirror", nil, "`URL` to download from, may be repeated; then come the configured, the host's and the suite's own; the word default leaves the host's out")
+	f.StringArrayVar(&s.mirrors, "mirror", nil, "`[POCKET=]URL` to download from, for one pocket or all, may be repeated; then come the configured, the host's and the suite's own; the word default leaves the host's out")
 	f.BoolVar(&s.onlyMirror, "only-mirror", false, "ask no other mirror than those of --mirror")
+	f.StringVar(&s.caFile, "ca-file", "", "also trust the certificate authorities of this PEM `file` for https")
 	f.StringVar(&s.keyring, "keyring", "", "trust the OpenPGP keys of this `file` instead of the suite's")
 	f.BoolVar(&s.keepMirror, "keep-mirror", false, "the root's sources.list names the mirror that was used")
 	f.BoolVar(&s.noVerify, "no-verify", false, "DANGEROUS: take an archive without checking who signed it")
@@ -109,43 +109,7 @@ func (s *selection) request(a *app, set *suites.Set, name string) (debootstrap.R
 		}
 		r.Epoch = &n
 	}
-	r.Mirrors, err = s.mirrorList(a, r.Suite, r.Arch)
+	a.caFile = s.caFile
+	r.Mirrors, err = s.mirrorList(a, r)
 	return r, err
-}
-
-// mirrorList orders what to try before the suite's own mirrors: --mirror, configuration, the host's.
-func (s *selection) mirrorList(a *app, suite suites.Suite, arch string) ([]debootstrap.Mirror, error) {
-	var out []debootstrap.Mirror
-	host := true
-	for _, m := range s.mirrors {
-		if m == "default" {
-			host = false
-			continue
-		}
-		pocket, base := "", m
-		if p, rest, ok := strings.Cut(m, "="); ok && !strings.Contains(p, "/") {
-			pocket, base = p, rest
-			if _, ok := suite.Pocket(pocket); !ok {
-				return nil, withHint(&flagError{fmt.Errorf("--mirror for pocket %q: %s has none of that name", pocket, suite.Codename)}, "release, updates or security: --mirror security=URL")
-			}
-		}
-		u, err := url.Parse(base)
-		if err != nil || u.Host == "" && u.Scheme != "file" || !slices.Contains([]string{"http", "https", "file"}, u.Scheme) {
-			// The URL may hold a password, so it is not repeated whole.
-			return nil, withHint(&flagError{errors.New("--mirror is not an http, https or file URL")}, "for example --mirror http://mirror.example.org/ubuntu")
-		}
-		out = append(out, debootstrap.Mirror{URL: strings.TrimSuffix(base, "/"), Pocket: pocket, From: "--mirror"})
-	}
-	if s.offline || s.onlyMirror {
-		return out, nil
-	}
-	conf, err := a.configuredMirrors(suite)
-	if err != nil {
-		return nil, err
-	}
-	out = append(out, conf...)
-	if host {
-		out = append(out, a.hostMirrors(suite, arch)...)
-	}
-	return out, nil
 }

@@ -129,7 +129,7 @@ func requestKey(r Request) keyed {
 	var kept []string
 	if r.KeepMirror {
 		for _, m := range r.Mirrors {
-			kept = append(kept, m.URL)
+			kept = append(kept, withoutUser(m.URL))
 		}
 	}
 	epoch := "auto"

@@ -50,19 +50,38 @@ func (j *job) open(ctx context.Context) (*archive.Archive, error) {
 }
 
 // mirrorURLs lists what to try for a pocket: the user's and the host's mirrors, then the suite's own.
-// A mirror given for no pocket in particular holds all pockets of Ubuntu, but not Debian's security
-// archive, which has hosts of its own.
+// Of mirrors told in one place, those for this pocket go first. A mirror given for no pocket in
+// particular holds all pockets of Ubuntu, but not Debian's security archive, which has hosts of its own.
 func (r Request) mirrorURLs(pocket string) []string {
 	var urls []string
-	for _, m := range r.Mirrors {
-		if m.Pocket == pocket || m.Pocket == "" && r.sameArchive(pocket) {
-			urls = append(urls, m.URL)
+	add := func(more ...string) {
+		for _, u := range more {
+			if !slices.Contains(urls, u) {
+				urls = append(urls, u)
+			}
 		}
 	}
-	if !r.OnlyThese {
-		urls = append(urls, r.ownMirrors(pocket)...)
+	for rest := r.Mirrors; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].From == rest[0].From {
+			n++
+		}
+		for _, m := range rest[:n] {
+			if m.Pocket == pocket {
+				add(m.URL)
+			}
+		}
+		for _, m := range rest[:n] {
+			if m.Pocket == "" && r.sameArchive(pocket) {
+				add(m.URL)
+			}
+		}
+		rest = rest[n:]
 	}
-	return slices.Compact(urls)
+	if !r.OnlyThese {
+		add(r.ownMirrors(pocket)...)
+	}
+	return urls
 }
 
 // sameArchive reports whether a pocket lies beside the release pocket on the same mirror: every

@@ -116,8 +116,9 @@ func (e *Offline) Hint() string { return "check the network and http_proxy, or n
 
 // NoMirror says what was wrong with each mirror of a suite.
 type NoMirror struct {
-	Suite string
-	Tried []Attempt
+	Suite  string
+	Pocket string
+	Tried  []Attempt
 }
 
 // Attempt is one mirror that is not used.
@@ -167,8 +168,13 @@ func (e *NoMirror) Hint() string {
 		return h.Hint()
 	case errors.As(worst, &u):
 		return "if this archive is signed by other keys, give them with --keyring"
+	case fetch.Certificate(worst):
+		return fetch.CertificateHint(worst)
 	case errors.Is(worst, fetch.ErrDenied):
-		return "give user and password in the mirror's URL: http://USER:PASSWORD@HOST/..."
+		return "give user and password in ~/.netrc, in apt's auth.conf or in the mirror's URL: https://USER:PASSWORD@HOST/..."
+	}
+	if e.Pocket != "" && e.Pocket != "release" {
+		return fmt.Sprintf("name a mirror that has it, --mirror %s=URL, or leave it out of --pocket", e.Pocket)
 	}
 	return "try another --mirror"
 }

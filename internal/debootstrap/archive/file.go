@@ -67,7 +67,7 @@ func (a *Archive) fill(ctx context.Context, p *Pocket, paths []string, f File, p
 			if i == first {
 				return mirror, missing
 			}
-		case fetch.Offline(err) || errors.Is(err, fetch.ErrDenied):
+		case fetch.Offline(err) || fetch.Certificate(err) || errors.Is(err, fetch.ErrDenied):
 			failed = err
 			if p.setDown(i) {
 				a.o.Log.Warn("mirror fails, going on without it", "mirror", mirror, "error", err)

@@ -69,6 +69,9 @@ func (h host) owns(s source, pocket, arch string) bool {
 		return false
 	}
 	for _, key := range s.signedBy {
+		if isFingerprint(key) {
+			continue // a key in some keyring: it says nothing of whose
+		}
 		name := path.Base(key)
 		if !strings.HasPrefix(name, h.id+"-") || !strings.Contains(name, "archive") {
 			return false
@@ -80,6 +83,13 @@ func (h host) owns(s source, pocket, arch string) bool {
 		}
 	}
 	return false
+}
+
+// isFingerprint holds for what Signed-By may name in the place of a file: 40 hexadecimal digits, an
+// exclamation mark behind them for no subkey.
+func isFingerprint(s string) bool {
+	s = strings.TrimSuffix(s, "!")
+	return len(s) == 40 && strings.Trim(s, "0123456789abcdefABCDEF") == ""
 }
 
 // pocketSuites are the suites whose mirrors hold the pocket. Debian's security archive has mirrors of

@@ -49,6 +49,12 @@ func TestHostMirrors(t *testing.T) {
 			"deb cdrom:[Debian]/ bookworm main",
 			"deb file:/srv/debian bookworm main",
 		}, "\n")), "debian", "release", "amd64", ""},
+		{"fingerprints say nothing of whose key it is", files("etc/os-release", osDebian, list,
+			"deb [signed-by=B8B80B5B623EAB6AD8775C45B7C5D7D6350947F8!,05AB90340C0C5E797F44A8C8254CF3B5AEC0A8F0] http://m/debian bookworm main\n"+
+				"deb [signed-by=B8B80B5B623EAB6AD8775C45B7C5D7D6350947F8] http://n/debian other main\n",
+			d+"a.sources", "Types: deb\nURIs: http://o/debian\nSuites: bookworm\nComponents: main\nSigned-By: B8B80B5B623EAB6AD8775C45B7C5D7D6350947F8,\n 05AB90340C0C5E797F44A8C8254CF3B5AEC0A8F0\n\n"+
+				"Types: deb\nURIs: http://p/debian\nSuites: bookworm\nComponents: main\nSigned-By: B8B80B5B623EAB6AD8775C45B7C5D7D6350947F8 /etc/apt/keyrings/other.gpg\n"),
+			"debian", "release", "amd64", "http://m/debian http://o/debian"},
 		{"security apart", files("etc/os-release", osDebian, list,
 			"deb http://m/debian bookworm main\ndeb http://m/debian bookworm-updates main\ndeb http://s/debian-security bookworm-security main\n"),
 			"debian", "security", "amd64", "http://s/debian-security"},

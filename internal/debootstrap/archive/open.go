@@ -123,7 +123,7 @@ func (a *Archive) defaults() error {
 
 // open takes the first mirror of p that works, from the given one on.
 func (a *Archive) open(ctx context.Context, p *Pocket, from int) error {
-	none := &NoMirror{Suite: p.Suite}
+	none := &NoMirror{Suite: p.Suite, Pocket: p.Name}
 	for i := from; i < len(p.mirrors); i++ {
 		r, err := a.release(ctx, p, i, false)
 		if err == nil {

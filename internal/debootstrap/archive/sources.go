@@ -79,7 +79,8 @@ func parseDeb822(text string) []source {
 			continue
 		}
 		s := source{uris: words("URIs"), suites: words("Suites"), components: words("Components"),
-			archs: words("Architectures"), notArchs: words("Architectures-Remove"), signedBy: words("Signed-By")}
+			archs: words("Architectures"), notArchs: words("Architectures-Remove"),
+			signedBy: strings.FieldsFunc(control.Field(p, "Signed-By"), func(c rune) bool { return strings.ContainsRune(", \t\n", c) })}
 		if strings.Contains(control.Field(p, "Signed-By"), "BEGIN PGP") {
 			s.signedBy = []string{"a key within the file"} // of whom, only verification tells: take it for a third party's
 		}

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +42,8 @@ type Client struct {
 	UserAgent string        // "": rootctl
 	TLS       *tls.Config
 	Log       *slog.Logger // nil: none
+	// Auth gives user and password for a URL that has none itself; it may be nil.
+	Auth func(*url.URL) (user, password string, ok bool)
 
 	once sync.Once
 	http *http.Client
@@ -63,7 +66,7 @@ func (c *Client) client() *http.Client {
 		connect := cmp.Or(c.Connect, defaultConnect)
 		conns := cmp.Or(c.Conns, defaultConns)
 		c.http = &http.Client{
-			CheckRedirect: checkRedirect,
+			CheckRedirect: c.checkRedirect,
 			Transport: &http.Transport{
 				Proxy:                  c.Proxy,
 				DialContext:            (&net.Dialer{Timeout: connect}).DialContext,
@@ -84,7 +87,7 @@ func (c *Client) client() *http.Client {
 // CloseIdle closes connections that are kept for further requests.
 func (c *Client) CloseIdle() { c.client().CloseIdleConnections() }
 
-func checkRedirect(r *http.Request, via []*http.Request) error {
+func (c *Client) checkRedirect(r *http.Request, via []*http.Request) error {
 	switch {
 	case len(via) >= maxRedirects:
 		return fmt.Errorf("%w: more than %d times", ErrRedirect, maxRedirects)
@@ -93,11 +96,32 @@ func checkRedirect(r *http.Request, via []*http.Request) error {
 	case r.URL.Scheme == "http" && via[len(via)-1].URL.Scheme == "https":
 		return fmt.Errorf("%w: from https to http", ErrRedirect)
 	}
-	if r.URL.Host != via[0].URL.Host { // net/http takes another port for the same host
+	if origin(r.URL) != origin(via[0].URL) { // net/http takes another port for the same host
 		r.Header.Del("Authorization")
 	}
+	r.URL.User = nil // who redirects does not choose who we are
+	c.authorize(r)
 	r.Header.Del("Referer")
 	return nil
+}
+
+// origin is what a password is for: scheme, host and port.
+func origin(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
+}
+
+// authorize gives a request that has no password the one meant for its URL.
+func (c *Client) authorize(r *http.Request) {
+	if c.Auth == nil || r.Header.Get("Authorization") != "" {
+		return
+	}
+	if user, password, ok := c.Auth(r.URL); ok {
+		r.SetBasicAuth(user, password)
+	}
 }
 
 // newRequest makes a GET request. The error names no URL.
@@ -116,6 +140,7 @@ func (c *Client) newRequest(ctx context.Context, r Request) (*http.Request, erro
 		req.SetBasicAuth(u.User.Username(), password)
 		u.User = nil
 	}
+	c.authorize(req)
 	req.Header.Set("User-Agent", cmp.Or(c.UserAgent, "rootctl"))
 	if r.Fresh {
 		req.Header.Set("Cache-Control", "no-cache")

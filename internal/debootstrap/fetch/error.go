@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -59,7 +60,28 @@ func Offline(err error) bool {
 	if errors.As(err, &status) {
 		return status.Status >= 500 || status.Status == http.StatusTooManyRequests || status.Status == http.StatusRequestTimeout
 	}
-	return errors.Is(err, ErrStalled) || isNet(err)
+	return (errors.Is(err, ErrStalled) || isNet(err)) && !Certificate(err)
+}
+
+// Certificate says whether err means that the server's certificate is not to be trusted.
+func Certificate(err error) bool {
+	var cert *tls.CertificateVerificationError
+	return errors.As(err, &cert)
+}
+
+// CertificateHint is the next step after an untrusted certificate, "" after anything else.
+func CertificateHint(err error) string {
+	var host x509.HostnameError
+	var bad x509.CertificateInvalidError
+	switch {
+	case !Certificate(err):
+		return ""
+	case errors.As(err, &host):
+		return "the certificate is another host's: check the name in the mirror's URL"
+	case errors.As(err, &bad) && bad.Reason == x509.Expired:
+		return "check this machine's clock; if it is right, the server's certificate wants renewing: try another --mirror"
+	}
+	return "if an authority of your own signs the mirror's certificate, give it with --ca-file FILE; if not, is ca-certificates installed?"
 }
 
 // netError marks what went wrong on the way, not in an answer.
@@ -93,8 +115,7 @@ func fail(raw string, err error) error {
 // temporary says whether the same request may succeed when made again.
 func temporary(err error) bool {
 	var dns *net.DNSError
-	var cert *tls.CertificateVerificationError
-	lasting := errors.Is(err, ErrRedirect) || errors.As(err, &cert) || errors.As(err, &dns) && dns.IsNotFound
+	lasting := errors.Is(err, ErrRedirect) || errors.As(err, &dns) && dns.IsNotFound
 	return Offline(err) && !lasting
 }
 
