@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"time"
@@ -30,6 +29,11 @@ type app struct {
 	verbose  bool
 
 	cancel context.CancelFunc // of the command's context
+
+	argv     []string // the command line after the program's name
+	inside   *inside  // in a user namespace
+	enterErr error    // why there is no user namespace for this user
+	signals  signalSource
 
 	exit      int  // exit code of a verb that succeeded, e.g. that of the command run
 	verbIsRun bool // failures are 125
@@ -85,7 +89,7 @@ func (a *app) cachePath() (string, error) {
 			return filepath.Abs(dir)
 		}
 	}
-	if os.Geteuid() == 0 {
+	if os.Geteuid() == 0 && a.inside == nil {
 		return "/var/cache/rootctl", nil
 	}
 	if dir := a.getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
@@ -150,17 +154,17 @@ func hostArch() string {
 func (a *app) catchSignals() (release func()) {
 	ch := make(chan os.Signal, 1)
 	done := make(chan struct{})
-	signal.Notify(ch, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	a.signals.notify(ch, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	go func() {
 		select {
 		case <-ch:
-			signal.Stop(ch)
+			a.signals.stop(ch)
 			a.cancel()
 		case <-done:
 		}
 	}()
 	return func() {
-		signal.Stop(ch)
+		a.signals.stop(ch)
 		close(done)
 	}
 }

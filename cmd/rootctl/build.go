@@ -40,6 +40,12 @@ func newBuildCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if !req.Offline { // which builds nothing
+				var done bool
+				if done, a.enterErr = a.enter(); done {
+					return nil
+				}
+			}
 			b, err := a.build(c.Context(), store, req, tag)
 			if err != nil {
 				return err

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 
 	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/internal/debootstrap"
@@ -22,6 +21,7 @@ type executor struct {
 	note func(format string, args ...any)
 
 	hostUsers bool           // the target cannot be idmapped
+	inside    *inside        // in an ordinary user's namespace
 	format    *runner.Format // of the target's programs, where the machine does not run them itself
 }
 
@@ -36,6 +36,9 @@ func (e *executor) Exec(ctx context.Context, c debootstrap.Command) (int, error)
 		NoFsync: true, Umask: 0o022, Caps: buildCaps, NoNewPrivs: true, Format: e.format}
 	if c.Devfsd {
 		spec.DevNodes = []string{".devfsd"}
+	}
+	if e.inside.idsOf(&spec) {
+		return e.exec(ctx, spec, &runner.Keep{}, c.Output)
 	}
 	if !e.hostUsers {
 		status, err := e.inOwnUsers(ctx, spec, c.Output)
@@ -102,7 +105,7 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 		spec.Work, keep.Remove = temp.Path, tempPaths(temp)
 		keep.Locks = append(keep.Locks, temp.LockFile())
 	}
-	if spec.UserNS == "own" {
+	if !a.inside.idsOf(&spec) && spec.UserNS == "own" {
 		ids, lock, err := runner.ClaimIDs(idsDir)
 		if err != nil {
 			return runner.Status{}, err
@@ -124,8 +127,8 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 	}
 	// From here on signals are the command's: the runner passes them in, so ctx must not stop it as well.
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, runSignals...)
-	defer signal.Stop(signals)
+	a.signals.notify(signals, runSignals...)
+	defer a.signals.stop(signals)
 	return runner.Run(context.WithoutCancel(ctx), spec, runner.Options{Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr,
 		Signals: signals, Keep: keep, Log: a.log(), Note: func(s string) { a.say("note: %s", s) }})
 }

@@ -17,14 +17,21 @@ func main() {
 	if runner.Main(os.Args) { // the keeper re-executes this binary to tidy up
 		return
 	}
-	os.Exit(execute(context.Background(), os.Args[1:]))
+	if in, args := insideOf(os.Args); in != nil {
+		os.Exit(execute(context.Background(), in, args))
+	}
+	os.Exit(execute(context.Background(), nil, os.Args[1:]))
 }
 
 // execute runs one command line and returns the process's exit code; only it prints errors.
-func execute(ctx context.Context, args []string) int {
+func execute(ctx context.Context, in *inside, args []string) int {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	a := newApp(cancel)
+	a.argv, a.inside = args, in
+	if in != nil {
+		a.signals.watchSignals()
+	}
 	a.verbIsRun = len(args) > 0 && args[0] == "run" // also for errors found before the verb's own code begins
 	root := newRootCommand(a)
 	root.SetArgs(args)

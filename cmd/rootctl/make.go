@@ -33,7 +33,7 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 	}
 	p := a.startProgress()
 	defer p.close()
-	scripts := &executor{log: a.log(), note: a.say}
+	scripts := &executor{log: a.log(), note: a.say, inside: a.inside}
 	canBuild := func() (err error) {
 		if err = a.canBuild(); err == nil {
 			scripts.format, err = a.format(req.Arch)
@@ -80,6 +80,9 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 func (a *app) canBuild() error {
 	if os.Geteuid() == 0 {
 		return nil
+	}
+	if a.enterErr != nil {
+		return fmt.Errorf("the root is not in the cache, and it cannot be made: %w", a.enterErr)
 	}
 	return withHint(errors.New("the root is not in the cache, and making it needs root rights"), "use sudo for build and run alike, for root has a cache of its own: sudo rootctl ...")
 }

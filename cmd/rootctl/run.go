@@ -71,6 +71,9 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 	if err != nil {
 		return err
 	}
+	if done, err := a.enter(); done || err != nil {
+		return err
+	}
 	lease, arch, err := a.rootFor(ctx, store, sel, name, fl.noBuild)
 	if err != nil {
 		return err

@@ -69,15 +69,21 @@ func (c *container) feed(root owner, binds bindTrees) error {
 	users := -1
 	if c.spec.ownUsers() {
 		op := c.plan.find(VerbMapIDs)
-		if err := writeMaps(c.pid, root.maps(c.spec.IDs)); err != nil {
+		maps, err := c.idMaps(root)
+		if err != nil {
+			return stepError(op, "read", err)
+		}
+		if err := writeMaps(c.pid, maps); err != nil {
 			return stepError(op, "write", err)
 		}
 		if err := unix.Sendmsg(c.sock, []byte{'u'}, nil, nil, unix.MSG_NOSIGNAL); err != nil {
 			return stepError(op, "sendmsg", err)
 		}
+	}
+	if c.spec.idmapped() {
 		fd, err := openUserNS(c.pid)
 		if err != nil {
-			return stepError(op, "open", err)
+			return stepError(c.plan.find(VerbMapIDs), "open", err)
 		}
 		defer unix.Close(fd)
 		users = fd

@@ -61,7 +61,11 @@ func ClaimIDs(dir string, reserved ...string) (IDRange, *os.File, error) {
 	return IDRange{}, nil, &SpecError{Problem: "claim ids: every block is in use", Fix: "end some containers; see the locks in " + dir}
 }
 
-type idSpan struct{ from, to uint64 } // to is not in it
+// idSpan is a line of subuid(5).
+type idSpan struct {
+	owner    string
+	from, to uint64 // to is not in it
+}
 
 func overlaps(r IDRange, taken []idSpan) bool {
 	from, to := uint64(r.Base), uint64(r.Base)+uint64(r.Size)
@@ -105,7 +109,7 @@ func parseSubIDs(r io.Reader) ([]idSpan, error) {
 		from, err1 := strconv.ParseUint(f[1], 10, 32)
 		n, err2 := strconv.ParseUint(f[2], 10, 32)
 		if err1 == nil && err2 == nil && n > 0 {
-			spans = append(spans, idSpan{from, from + n})
+			spans = append(spans, idSpan{f[0], from, from + n})
 		}
 	}
 	return spans, sc.Err()

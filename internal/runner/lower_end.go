@@ -60,7 +60,10 @@ func (l *lowering) receive() {
 }
 
 func (l *lowering) become() {
-	l.add("setgroups", unix.SYS_SETGROUPS, 0, 0)
+	groups := l.add("setgroups", unix.SYS_SETGROUPS, 0, 0)
+	if l.spec.singleID() {
+		groups.tolerate(unix.EPERM) // who maps but one id keeps their groups: the kernel demands it
+	}
 	l.add("setresgid", unix.SYS_SETRESGID, 0, 0, 0)
 	l.add("setresuid", unix.SYS_SETRESUID, 0, 0, 0)
 	l.mortal()

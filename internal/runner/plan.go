@@ -75,8 +75,10 @@ func (s *Spec) planHost(p Plan) Plan {
 	}
 	p = append(p, Op{Host: true, Verb: VerbClone, Options: ns})
 	idmap := uint64(0)
-	if s.ownUsers() {
+	if s.idmapped() {
 		idmap = unix.MOUNT_ATTR_IDMAP
+	}
+	if s.ownUsers() {
 		p = append(p, Op{Host: true, Verb: VerbMapIDs, Options: []string{fmt.Sprintf("0 %d %d", s.IDs.Base, s.IDs.Size)}})
 	}
 	p = append(p, Op{Host: true, Verb: VerbKeeper})
@@ -87,15 +89,19 @@ func (s *Spec) planHost(p Plan) Plan {
 		if work == "" {
 			work = "tmpfs"
 		}
+		options := []string{"volatile", "redirect_dir=off", "metacopy=off"}
+		if s.Nested {
+			options = []string{"volatile", "userxattr"} // trusted.* may not be written; the rest follows from that
+		}
 		p = append(p, Op{Host: true, Verb: VerbOverlay, Source: strings.Join(s.Lower, ":"), Target: work,
-			Attrs: unix.MOUNT_ATTR_NODEV | idmap, Options: []string{"volatile", "redirect_dir=off", "metacopy=off"}})
+			Attrs: unix.MOUNT_ATTR_NODEV | idmap, Options: options})
 	}
 	for i, b := range s.Binds {
 		a := uint64(attrsPlain)
 		if b.ReadOnly {
 			a |= unix.MOUNT_ATTR_RDONLY
 		}
-		if !b.Identity {
+		if !b.Identity && !s.Nested {
 			a |= unix.MOUNT_ATTR_IDMAP
 		}
 		p = append(p, Op{Host: true, Verb: VerbBindSrc, Source: b.Src, Target: b.Dst, Attrs: a, Index: i})
@@ -145,8 +151,12 @@ func (s *Spec) planDev(p Plan) Plan {
 	} {
 		p = append(p, Op{Verb: VerbLink, Source: l[0], Target: "/dev/" + l[1]})
 	}
+	pts := []string{"newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}
+	if s.singleID() {
+		pts = pts[:3] // there is no group 5
+	}
 	p = append(p,
-		Op{Verb: VerbMount, Type: "devpts", Target: "/dev/pts", Attrs: attrsDev, Options: []string{"newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
+		Op{Verb: VerbMount, Type: "devpts", Target: "/dev/pts", Attrs: attrsDev, Options: pts},
 		Op{Verb: VerbMount, Type: "tmpfs", Target: "/dev/shm", Attrs: attrsData, Options: []string{"mode=1777", "size=64m"}},
 		Op{Verb: VerbMount, Type: "mqueue", Target: "/dev/mqueue", Attrs: attrsData},
 	)

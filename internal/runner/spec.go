@@ -33,6 +33,9 @@ type Spec struct {
 	// UserNS is "own" (IDs required; the default) or "host".
 	UserNS string  `json:"userns,omitempty"`
 	IDs    IDRange `json:"ids"`
+	// Nested says that the host process is itself root of an ordinary user's namespace (see Enter) with IDs.Size ids.
+	// The container then has the same ids, and nothing is idmapped: the user's files and the cache have them already.
+	Nested bool `json:"nested,omitempty"`
 	// Net is "none" (the default: own namespace, loopback up) or "host".
 	Net   string `json:"net,omitempty"`
 	Binds []Bind `json:"binds,omitempty"`
@@ -122,6 +125,12 @@ func DefaultCaps() []string {
 func (s *Spec) ownUsers() bool { return s.UserNS != "host" }
 func (s *Spec) ownNet() bool   { return s.Net != "host" }
 
+// idmapped: the container's ids are not those of the files it sees, which are mapped.
+func (s *Spec) idmapped() bool { return s.ownUsers() && !s.Nested }
+
+// singleID: there are no other ids than 0.
+func (s *Spec) singleID() bool { return s.Nested && s.IDs.Size == 1 }
+
 // withDefaults returns a copy with every empty field that has a default filled in.
 func (s Spec) withDefaults() Spec {
 	if s.Workdir == "" {
@@ -184,9 +193,11 @@ func (s *Spec) validate() error {
 		return bad(`use "own" or "host"`, "user namespace %q", s.UserNS)
 	case s.Net != "none" && s.Net != "host":
 		return bad(`use "none" or "host"`, "network %q", s.Net)
-	case s.UserNS == "own" && s.IDs.Size < 1000:
+	case s.Nested && (s.IDs.Base != 0 || s.IDs.Size == 0):
+		return bad("give the size of the namespace, from 0", "range of %d ids from %d in a namespace", s.IDs.Size, s.IDs.Base)
+	case s.idmapped() && s.IDs.Size < 1000:
 		return bad("claim a range of 65536 ids", "range of %d ids for the user namespace", s.IDs.Size)
-	case s.UserNS == "own" && (s.IDs.Base == 0 || uint64(s.IDs.Base)+uint64(s.IDs.Size) > 1<<31):
+	case s.idmapped() && (s.IDs.Base == 0 || uint64(s.IDs.Base)+uint64(s.IDs.Size) > 1<<31):
 		return bad("claim a range above the ids of real users", "range of ids from %d", s.IDs.Base)
 	case len(s.Hostname) > 64:
 		return bad("use at most 64 bytes", "host name of %d bytes", len(s.Hostname))

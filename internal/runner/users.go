@@ -2,7 +2,9 @@ package runner
 
 import (
 	"fmt"
+	"os"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,6 +24,36 @@ func (r owner) maps(ids IDRange) idMaps {
 		return fmt.Sprintf("0 %d 1\n1 %d %d", root, ids.Base+1, ids.Size-1)
 	}
 	return idMaps{one(r.uid), one(r.gid)}
+}
+
+// idMaps are the maps of a container.
+func (c *container) idMaps(root owner) (idMaps, error) {
+	if !c.spec.Nested {
+		return root.maps(c.spec.IDs), nil
+	}
+	u, err := sameIDs("/proc/self/uid_map")
+	if err != nil {
+		return idMaps{}, err
+	}
+	g, err := sameIDs("/proc/self/gid_map")
+	return idMaps{u, g}, err
+}
+
+// sameIDs maps each id of this namespace to itself: range by range, for the kernel takes none that spans two.
+func sameIDs(file string) (string, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	var lines []string
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) != 3 {
+			return "", fmt.Errorf("%s: line of %d fields", file, len(f))
+		}
+		lines = append(lines, f[0]+" "+f[0]+" "+f[2])
+	}
+	return strings.Join(lines, "\n"), nil
 }
 
 func writeMaps(pid int, m idMaps) error {

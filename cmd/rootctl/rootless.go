@@ -1,0 +1,122 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rootctl/rootctl/internal/runner"
+)
+
+// An ordinary user's build and run do their work in a second process of this program, which is root of a user
+// namespace (runner.Enter). The first one stays outside: it relays signals and passes the exit code on.
+
+// insideName is argv[0] of the second process; then come the number of ids inside, 1 if it is the user's alone, and
+// the command line.
+const insideName = "rootctl-inside"
+
+// inside is set in the second process.
+type inside struct {
+	ids uint32
+}
+
+// single says that there is no id inside but 0.
+func (i *inside) single() bool { return i != nil && i.ids == 1 }
+
+// insideOf tells the second process by its arguments.
+func insideOf(args []string) (*inside, []string) {
+	if len(args) < 2 || args[0] != insideName {
+		return nil, nil
+	}
+	n, err := strconv.ParseUint(args[1], 10, 32)
+	if err != nil || n == 0 {
+		return nil, nil
+	}
+	return &inside{uint32(n)}, args[2:]
+}
+
+// idsOf gives a container the ids of this namespace. It reports false outside of one: there a block is claimed.
+func (i *inside) idsOf(spec *runner.Spec) bool {
+	if i == nil {
+		return false
+	}
+	spec.Nested, spec.IDs = true, runner.IDRange{Size: i.ids}
+	return true
+}
+
+// enter does the verb in a user namespace if an ordinary user called it; done says that this was all of it and that
+// a.exit is set.
+func (a *app) enter() (done bool, err error) {
+	if os.Geteuid() == 0 || a.inside != nil {
+		return false, nil
+	}
+	m, err := a.userMap()
+	if err != nil {
+		return false, err
+	}
+	// The other process dies with the thread that made it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	// Before it starts: whatever arrives from now on is its business.
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, runSignals...)
+	in, err := runner.Enter(m, a.insideArgs(m), os.Environ())
+	var refused *runner.MapError
+	if errors.As(err, &refused) {
+		m = m.Alone(refused.Error())
+		in, err = runner.Enter(m, a.insideArgs(m), os.Environ())
+	}
+	if err != nil {
+		signal.Stop(signals)
+		return false, err
+	}
+	if m.Single() {
+		a.say("note: %s, so everything inside belongs to you alone; for real owners: %s", m.Why, m.Fix)
+	}
+	a.relayUntilEnd(in, signals)
+	return true, nil
+}
+
+func (a *app) insideArgs(m *runner.UserMap) []string {
+	return append([]string{insideName, strconv.FormatUint(uint64(m.Size()), 10)}, a.argv...)
+}
+
+// userMap finds the id ranges of the user.
+func (a *app) userMap() (*runner.UserMap, error) {
+	name := ""
+	if u, err := user.LookupId(strconv.Itoa(os.Geteuid())); err == nil {
+		name = u.Username
+	}
+	return runner.FindUserMap("/", name, os.Geteuid(), os.Getegid(), filepath.SplitList(a.getenv("PATH")))
+}
+
+// relayUntilEnd passes signals in and takes over how the other process ended.
+func (a *app) relayUntilEnd(in *runner.Inside, signals chan os.Signal) {
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for s := range signals {
+			if sig, ok := s.(unix.Signal); ok {
+				in.Signal(sig)
+			}
+		}
+	}()
+	ws := in.Wait()
+	signal.Stop(signals)
+	close(signals)
+	<-stopped
+	a.exit = ws.ExitStatus()
+	if ws.Signaled() {
+		a.exit = 128 + int(ws.Signal())
+		if ws.Signal() == unix.SIGKILL {
+			fmt.Fprintln(a.stderr, "rootctl: killed from outside (signal 9)")
+		}
+	}
+}
