@@ -57,6 +57,26 @@ type Rules struct {
 // MirrorsFor returns the suite's public mirrors for arch.
 func (s Suite) MirrorsFor(arch string) []string { return byArch(s.Mirrors, arch) }
 
+// ArchivesFor returns the hosts that hold the suite for arch once it is archived.
+func (s Suite) ArchivesFor(arch string) []string { return byArch(s.Archives, arch) }
+
+// Hosts returns the public mirrors to ask for a pocket, and those to ask when these have it not: an
+// archived suite may still be, or be again, on the live mirrors, and a live one may have been archived.
+// A pocket got from Suite.Pocket is wanted.
+func (s Suite) Hosts(p Pocket, arch string) (first, others []string) {
+	live, archives := p.MirrorsFor(arch), p.ArchivesFor(arch)
+	if len(live) == 0 {
+		live = s.MirrorsFor(arch)
+	}
+	switch {
+	case s.Archived && len(archives) > 0:
+		return archives, live
+	case len(live) == 0:
+		return archives, nil
+	}
+	return live, archives
+}
+
 // Pocket returns the named pocket; "release" is the suite itself.
 func (s Suite) Pocket(name string) (Pocket, bool) {
 	if name == "release" {
@@ -78,6 +98,9 @@ func (s Suite) Pocket(name string) (Pocket, bool) {
 
 // MirrorsFor returns the pocket's public mirrors for arch. A pocket got from Suite.Pocket has them filled in.
 func (p Pocket) MirrorsFor(arch string) []string { return byArch(p.Mirrors, arch) }
+
+// ArchivesFor returns the hosts that hold the pocket for arch once it is archived.
+func (p Pocket) ArchivesFor(arch string) []string { return byArch(p.Archives, arch) }
 
 // Ended says whether the suite's EOL lies before now.
 func (s Suite) Ended(now time.Time) bool {
@@ -160,7 +183,7 @@ func (s *Suite) check() error {
 func (s *Suite) checkPockets() error {
 	seen := map[string]bool{"release": true}
 	for _, p := range s.Pockets {
-		if !validName(p.Name) || !validName(p.Suite) {
+		if !validName(p.Name) || !validName(strings.TrimSuffix(p.Suite, "/updates")) {
 			return fmt.Errorf("pocket %q of suite %q: not a name", p.Name, p.Suite)
 		}
 		if seen[p.Name] {

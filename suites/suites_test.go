@@ -31,20 +31,24 @@ func TestEmbedded(t *testing.T) {
 	if err := s.Check(); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"bionic", "bookworm", "trixie", "xenial"} {
+	for want := range strings.FieldsSeq(`jessie stretch buster bullseye bookworm trixie forky sid
+		trusty utopic vivid wily xenial yakkety zesty artful bionic cosmic disco eoan focal groovy hirsute impish
+		jammy kinetic lunar mantic noble oracular plucky questing resolute stonking`) {
 		su, err := s.Lookup(want)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, arch := range []string{"amd64", "arm64"} {
-			if len(su.MirrorsFor(arch)) == 0 {
-				t.Errorf("%s: no mirror for %s", want, arch)
-			}
-			for _, p := range []string{"release", "updates", "security"} {
-				if po, ok := su.Pocket(p); !ok || len(po.MirrorsFor(arch)) == 0 {
-					t.Errorf("%s: pocket %s has no mirror for %s", want, p, arch)
+			for _, p := range append([]Pocket{{Name: "release"}}, su.Pockets...) {
+				po, ok := su.Pocket(p.Name)
+				first, others := su.Hosts(po, arch)
+				if !ok || len(first) != 1 || len(others) != 1 && want != "sid" {
+					t.Errorf("%s %s: %s is at %q, else at %q", want, arch, p.Name, first, others)
 				}
 			}
+		}
+		if _, ok := su.Pocket("security"); !ok && want != "sid" {
+			t.Errorf("%s has no security pocket", want)
 		}
 	}
 	if n := len(s.All()); n != len(s.names) {
@@ -96,7 +100,7 @@ func TestLookup(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
-	for _, name := range []string{"", "quantal", "../bionic", "x", "/etc/passwd", strings.Repeat("b", 1<<20)} {
+	for _, name := range []string{"", "warty", "../bionic", "x", "/etc/passwd", strings.Repeat("b", 1<<20)} {
 		_, err := s.Lookup(name)
 		var u *UnknownSuite
 		if !errors.As(err, &u) || len(u.Near) > 0 {
@@ -191,6 +195,17 @@ func TestKeys(t *testing.T) {
 			"A4285295FC7B1A81600062A9605C66F00D6C9793", "AC530D520F2F3269F5E98313A48449044AAD5C5D",
 			"B8B80B5B623EAB6AD8775C45B7C5D7D6350947F8",
 		},
+		"stretch": {
+			"04B54C3CDCA79751B16BC6B5225629DF75B188BD", "05AB90340C0C5E797F44A8C8254CF3B5AEC0A8F0",
+			"067E3C456BAE240ACEE88F6FEF0F382A1A7B6500", "126C0D24BD8A2942CC7DF8AC7638D0442B90D010",
+			"1F89983E0081FDE018F3CC9673A4F27B8DD47936", "41587F7DB8C774BCCF131416762F67A0B2C39DE4",
+			"4D64FEC119C2029067D6E791F8D2585B8783D481", "5E04A1E3223A19A20706E20F9904613D4CCE68C6",
+			"5E61B217265DA9807A23C5FF4DFAB270CAA96DFA", "6D33866EDD8FFA41C0143AEDDCC9EFBF77E11517",
+			"6ED6F5CB5FA6FB2F460AE88EEDA0D2388AE22BA9", "75DDC3C4A499F1A18CB5F3C8CBF8D6FD518E17E1",
+			"80D15823B7FD1561F9F7BCDDDC30D7C23CBBABEE", "A4285295FC7B1A81600062A9605C66F00D6C9793",
+			"AC530D520F2F3269F5E98313A48449044AAD5C5D", "B8B80B5B623EAB6AD8775C45B7C5D7D6350947F8",
+			"D21169141CECD440F2EB8DDA9D6D8F6BC857C906", "E1CF20DDFFE4B89E802658F1E0B11894F66AEC98",
+		},
 	} {
 		su, err := s.Lookup(suite)
 		if err != nil {
@@ -207,6 +222,15 @@ func TestKeys(t *testing.T) {
 		slices.Sort(have)
 		if !slices.Equal(have, want) {
 			t.Errorf("%s trusts\n%s\nwant\n%s", suite, strings.Join(have, "\n"), strings.Join(want, "\n"))
+		}
+	}
+}
+
+// TestRemovedKeys: what Debian has removed from its keyring signs no suite that is alive.
+func TestRemovedKeys(t *testing.T) {
+	for _, su := range load(t).All() {
+		if got := slices.Contains(su.Keyrings, "debian-removed.gpg"); got != (su.Archived && su.Family == "debian") {
+			t.Errorf("%s: removed keys are trusted: %v", su.Codename, got)
 		}
 	}
 }

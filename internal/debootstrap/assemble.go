@@ -29,21 +29,19 @@ type sourceLine struct{ base, suite string }
 // sourceLines are the archives apt in the root is to use: release, updates and security from the
 // suite's public mirrors, or from the first given mirror under KeepMirror.
 func (r Request) sourceLines() []sourceLine {
-	first := func(pocket string, lists ...map[string][]string) string {
+	first := func(pocket string) string {
 		if kept := r.keptMirror(pocket); kept != "" {
 			return kept
 		}
-		for _, m := range lists {
-			if l := mirrorsFor(m, r.Arch); len(l) > 0 {
-				return l[0]
-			}
+		if own, _ := r.ownMirrors(pocket); len(own) > 0 {
+			return own[0]
 		}
 		return ""
 	}
-	lines := []sourceLine{{first("release", r.Suite.Mirrors), r.Suite.Codename}}
+	lines := []sourceLine{{first("release"), r.Suite.Codename}}
 	for _, p := range r.Suite.Pockets {
 		if p.Name == "updates" || p.Name == "security" || slices.Contains(r.Pockets, p.Name) {
-			lines = append(lines, sourceLine{first(p.Name, p.Mirrors, r.Suite.Mirrors), p.Suite})
+			lines = append(lines, sourceLine{first(p.Name), p.Suite})
 		}
 	}
 	return lines

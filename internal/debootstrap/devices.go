@@ -170,7 +170,11 @@ func (d device) entries(epoch int64) []cache.Entry {
 // /dev and returns entries for its devices, and for those that packages ship. A
 // name that a package or script left in /dev stays as it is.
 func (in *installer) devices(epoch int64) ([]cache.Entry, error) {
-	text, err := deviceTable(in.lock.Rules.DeviceTable)
+	table := in.lock.Rules.DeviceTable
+	if !slices.ContainsFunc(in.lock.Packages, func(p LockPackage) bool { return p.Name == "makedev" }) {
+		table = "" // nobody would have made the others
+	}
+	text, err := deviceTable(table)
 	if err != nil {
 		return nil, err
 	}

@@ -36,12 +36,15 @@ func (j *job) open(ctx context.Context) (*archive.Archive, error) {
 	}
 	o := archive.Options{
 		Suite: r.Suite, Keyring: keyring, Arch: r.Arch, Components: r.Components, Pockets: r.Pockets,
-		Mirrors: r.mirrorURLs("release"), PocketMirrors: make(map[string][]string),
+		Mirrors: r.mirrorURLs("release"), PocketMirrors: make(map[string][]string), Moved: make(map[string][]string),
 		NoVerify: r.NoVerify, AllowExpired: r.AllowExpired, AllowOlder: r.AllowOlder,
 		Now: j.Now, Client: j.Client, Store: j.Store, Log: j.Log, OnBytes: j.received,
 	}
 	for _, p := range r.Pockets {
 		o.PocketMirrors[p] = r.mirrorURLs(p)
+		if !r.OnlyThese {
+			_, o.Moved[p] = r.ownMirrors(p)
+		}
 		if len(o.PocketMirrors[p]) == 0 {
 			return nil, &UsageError{What: fmt.Sprintf("no mirror is left for the %s pocket", p), Next: fmt.Sprintf("name one with --mirror %s=URL, or drop --only-mirror", p)}
 		}
@@ -79,7 +82,8 @@ func (r Request) mirrorURLs(pocket string) []string {
 		rest = rest[n:]
 	}
 	if !r.OnlyThese {
-		add(r.ownMirrors(pocket)...)
+		own, _ := r.ownMirrors(pocket)
+		add(own...)
 	}
 	return urls
 }
@@ -98,13 +102,11 @@ func (r Request) sameArchive(pocket string) bool {
 	return true
 }
 
-func (r Request) ownMirrors(pocket string) []string {
-	for _, p := range r.Suite.Pockets {
-		if own := mirrorsFor(p.Mirrors, r.Arch); p.Name == pocket && len(own) > 0 {
-			return own
-		}
-	}
-	return mirrorsFor(r.Suite.Mirrors, r.Arch)
+// ownMirrors are the suite's own for a pocket, and where it lies if it is not on these: the archive
+// hosts of a live suite, the live mirrors of an archived one.
+func (r Request) ownMirrors(pocket string) (first, others []string) {
+	p, _ := r.Suite.Pocket(pocket)
+	return r.Suite.Hosts(p, r.Arch)
 }
 
 // received counts bytes as they come in.

@@ -3,6 +3,7 @@ package archive
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -144,6 +145,11 @@ func (e *NoMirror) Error() string {
 		b.WriteString(text)
 	}
 	return b.String()
+}
+
+// absent says whether a mirror answered that it has not the suite.
+func (e *NoMirror) absent() bool {
+	return slices.ContainsFunc(e.Tried, func(t Attempt) bool { return errors.Is(t.Err, ErrNotFound) })
 }
 
 // Unwrap gives the gravest error: that a mirror could not be trusted weighs more than that another

@@ -53,7 +53,7 @@ func (a *Archive) ensure(ctx context.Context, p *Pocket, paths []string, f File)
 func (a *Archive) fill(ctx context.Context, p *Pocket, paths []string, f File, part *cache.Part) (mirror string, err error) {
 	var failed, missing error
 	first := p.current()
-	for i := first; i < len(p.mirrors); i++ {
+	for i := first; i < p.end(first); i++ {
 		if p.isDown(i) {
 			continue
 		}

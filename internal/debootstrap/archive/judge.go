@@ -2,9 +2,11 @@ package archive
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/rootctl/rootctl/internal/debootstrap/fetch"
 	"github.com/rootctl/rootctl/internal/debootstrap/pgp"
 )
 
@@ -18,12 +20,37 @@ type message struct {
 	unchanged bool // nothing came: what we have is what there is
 }
 
+// lenient says whether a Release past its Valid-Until, or signed by a key that has expired since, may
+// be taken from a mirror: of suites known to be archived, and of one past its end of life by the clock
+// from its archive hosts alone. No answer of another mirror makes a suite an archived one.
+func (a *Archive) lenient(p *Pocket, i int) bool {
+	s := a.o.Suite
+	return s.Archived || s.Ended(a.o.Now()) && a.isArchiveHost(p, i)
+}
+
+func (a *Archive) isArchiveHost(p *Pocket, i int) bool {
+	own, _ := a.o.Suite.Pocket(p.Name)
+	return slices.ContainsFunc(own.ArchivesFor(a.o.Arch), func(u string) bool { return strings.TrimRight(u, "/") == p.mirrors[i] })
+}
+
+// found says where a suite was found that is not where it was looked for first.
+func (a *Archive) found(p *Pocket, i int) []string {
+	switch mirror := fetch.RedactURL(p.mirrors[i]); {
+	case i < p.moved:
+		return nil
+	case a.isArchiveHost(p, i):
+		return []string{fmt.Sprintf("%s is on its mirrors no more: read from its archive host %s", p.Suite, mirror)}
+	default:
+		return []string{fmt.Sprintf("%s is not on its archive host: read from %s", p.Suite, mirror)}
+	}
+}
+
 // verify gives the Release that a trusted key has signed.
-func (a *Archive) verify(m message) (*Release, error) {
+func (a *Archive) verify(m message, lenient bool) (*Release, error) {
 	text := m.Text
 	var sigs []pgp.Signature
 	var err error
-	o := pgp.Options{Now: a.o.Now(), AllowExpiredKeys: a.o.Suite.Archived}
+	o := pgp.Options{Now: a.o.Now(), AllowExpiredKeys: lenient}
 	switch {
 	case a.o.NoVerify && m.Inline != nil:
 		text = withoutSignature(m.Inline)
@@ -58,7 +85,7 @@ func allExpired(sigs []pgp.Signature) bool {
 
 // judge refuses a Release that is not of the suite, not of our time, or older than the one seen; what
 // the options excuse becomes an exception.
-func (a *Archive) judge(suite string, r *Release, seen time.Time) error {
+func (a *Archive) judge(suite string, r *Release, seen time.Time, lenient bool) error {
 	if !isSuite(r, suite) {
 		return &WrongSuite{Want: suite, Suite: r.Suite, Codename: r.Codename}
 	}
@@ -76,7 +103,7 @@ func (a *Archive) judge(suite string, r *Release, seen time.Time) error {
 		}
 	}
 	if !r.ValidUntil.IsZero() && now.After(r.ValidUntil) {
-		if err := excuse(a.o.AllowExpired || a.o.Suite.Archived, &Expired{Suite: suite, Until: r.ValidUntil}); err != nil {
+		if err := excuse(a.o.AllowExpired || lenient, &Expired{Suite: suite, Until: r.ValidUntil}); err != nil {
 			return err
 		}
 	}
@@ -87,7 +114,11 @@ func (a *Archive) judge(suite string, r *Release, seen time.Time) error {
 }
 
 // isSuite says whether r is of the suite asked for. Ubuntu's pockets all have the codename of their
-// suite, so a mirror could serve one for another.
+// suite, so a mirror could serve one for another. Debian's security suites up to buster's have the
+// suite's own names and are told by their label.
 func isSuite(r *Release, suite string) bool {
+	if base, ok := strings.CutSuffix(suite, "/updates"); ok && r.Label == "Debian-Security" {
+		return r.Suite == base || r.Codename == base || r.Codename == suite
+	}
 	return r.Suite == suite || r.Codename == suite && !strings.HasPrefix(r.Suite, suite+"-")
 }

@@ -17,7 +17,7 @@ import (
 func (a *Archive) message(ctx context.Context, p *Pocket, i int, have fetch.Validators, fresh bool) (m message, v fetch.Validators, err error) {
 	get := func(name string, have fetch.Validators) (fetch.Document, error) {
 		r := a.request(p, i, "dists/"+p.Suite+"/"+name)
-		if r.Fresh = fresh; i < len(p.mirrors)-1 {
+		if r.Fresh = fresh; i < p.end(i)-1 {
 			r.Attempts = 1
 		}
 		return a.o.Client.Read(ctx, r, maxRelease, have)
@@ -45,7 +45,7 @@ func (a *Archive) message(ctx context.Context, p *Pocket, i int, have fetch.Vali
 // request is for a path below a mirror. While others are left, a mirror that fails is not asked often.
 func (a *Archive) request(p *Pocket, i int, path string) fetch.Request {
 	r := fetch.Request{URL: p.mirrors[i] + "/" + escape(path), OnBytes: a.o.OnBytes, Attempts: 2}
-	if i == len(p.mirrors)-1 {
+	if i == p.end(i)-1 {
 		r.Attempts = cmp.Or(a.o.Client.Attempts, 3)
 	}
 	return r

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,6 +29,7 @@ type Options struct {
 	Pockets       []string            // empty: release
 	Mirrors       []string            // base URLs for the release pocket, in the order to try; empty: the suite's
 	PocketMirrors map[string][]string // for the other pockets; none: the suite's
+	Moved         map[string][]string // by pocket: asked when one of the others has the suite not; without Mirrors: the suite's
 	NoVerify      bool                // take a Release nobody has signed
 	AllowExpired  bool                // take one past its Valid-Until or dated in the future
 	AllowOlder    bool                // take one older than the last seen
@@ -52,6 +54,7 @@ type Pocket struct {
 	Release *Release
 
 	mirrors []string // as given, without a slash at the end
+	moved   int      // of mirrors: the first that is asked only when one before has the suite not
 	mu      sync.Mutex
 	at      int          // of mirrors: the one in use
 	down    map[int]bool // mirrors that failed on the way
@@ -70,18 +73,14 @@ func Open(ctx context.Context, o Options) (*Archive, error) {
 		if !ok {
 			return nil, fmt.Errorf("%s has no pocket %q: %w", o.Suite.Codename, name, ErrNotFound)
 		}
-		mirrors := o.PocketMirrors[name]
+		mirrors, moved := o.PocketMirrors[name], o.Moved[name]
 		if name == "release" && len(o.Mirrors) > 0 {
 			mirrors = o.Mirrors
 		}
 		if len(mirrors) == 0 {
-			mirrors = s.MirrorsFor(o.Arch)
+			mirrors, moved = o.Suite.Hosts(s, o.Arch)
 		}
-		p := &Pocket{Name: name, Suite: s.Suite, down: map[int]bool{}}
-		for _, m := range mirrors {
-			p.mirrors = append(p.mirrors, strings.TrimRight(m, "/"))
-		}
-		a.Pockets = append(a.Pockets, p)
+		a.Pockets = append(a.Pockets, newPocket(s, mirrors, moved))
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, p := range a.Pockets {
@@ -91,6 +90,30 @@ func Open(ctx context.Context, o Options) (*Archive, error) {
 		return nil, err
 	}
 	return a, nil
+}
+
+func newPocket(s suites.Pocket, mirrors, moved []string) *Pocket {
+	p := &Pocket{Name: s.Name, Suite: s.Suite, down: map[int]bool{}}
+	add := func(list []string) {
+		for _, m := range list {
+			if m = strings.TrimRight(m, "/"); !slices.Contains(p.mirrors, m) {
+				p.mirrors = append(p.mirrors, m)
+			}
+		}
+	}
+	add(mirrors)
+	p.moved = len(p.mirrors)
+	add(moved)
+	return p
+}
+
+// end is where the mirrors end that stand in for the i-th: one that the suite is on does not give way
+// to hosts where it may have been moved to.
+func (p *Pocket) end(i int) int {
+	if i < p.moved {
+		return p.moved
+	}
+	return len(p.mirrors)
 }
 
 func (a *Archive) defaults() error {
@@ -121,12 +144,17 @@ func (a *Archive) defaults() error {
 	return nil
 }
 
-// open takes the first mirror of p that works, from the given one on.
+// open takes the first mirror of p that works, from the given one on. Where the suite may have been
+// moved to is asked only when a mirror answered that it has it not: one that is silent says nothing.
 func (a *Archive) open(ctx context.Context, p *Pocket, from int) error {
 	none := &NoMirror{Suite: p.Suite, Pocket: p.Name}
 	for i := from; i < len(p.mirrors); i++ {
+		if i == p.moved && i > 0 && !none.absent() {
+			break
+		}
 		r, err := a.release(ctx, p, i, false)
 		if err == nil {
+			r.Exceptions = append(r.Exceptions, a.found(p, i)...)
 			p.use(i, r)
 			a.tell(ctx, none)
 			return nil
@@ -174,11 +202,11 @@ func (a *Archive) release(ctx context.Context, p *Pocket, i int, fresh bool) (*R
 		if err != nil {
 			return nil, err
 		}
-		r, err := a.verify(m)
+		r, err := a.verify(m, false)
 		if err != nil {
 			return nil, err
 		}
-		return r, a.judge(p.Suite, r, time.Time{})
+		return r, a.judge(p.Suite, r, time.Time{}, a.lenient(p, i))
 	}
 	old := a.load(p, mirror)
 	var have fetch.Validators
@@ -197,12 +225,12 @@ func (a *Archive) release(ctx context.Context, p *Pocket, i int, fresh bool) (*R
 	if same {
 		m = old.message
 	}
-	r, err := a.verify(m)
+	r, err := a.verify(m, a.lenient(p, i))
 	if err != nil && same {
 		return a.release(ctx, p, i, true) // what we hold is no good any more
 	}
 	if err == nil {
-		err = a.judge(p.Suite, r, seen)
+		err = a.judge(p.Suite, r, seen, a.lenient(p, i))
 	}
 	if err == nil {
 		err = a.save(p, mirror, m, v, r.Date, old)

@@ -31,10 +31,10 @@ type record struct {
 
 // recordID names a source, by a mirror without a slash at the end: the suite's own mirrors are one, any other is one by itself.
 func (a *Archive) recordID(p *Pocket, mirror string) string {
-	id := p.Suite
+	id := strings.ReplaceAll(p.Suite, "/", "_")
 	own, _ := a.o.Suite.Pocket(p.Name)
 	isOwn := func(u string) bool { return strings.TrimRight(u, "/") == mirror }
-	if !slices.ContainsFunc(own.MirrorsFor(a.o.Arch), isOwn) {
+	if !slices.ContainsFunc(slices.Concat(own.MirrorsFor(a.o.Arch), own.ArchivesFor(a.o.Arch)), isOwn) {
 		id += "-" + string(cache.Sum([]byte(mirror)))[:16]
 	}
 	return id

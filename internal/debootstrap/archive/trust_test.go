@@ -214,3 +214,95 @@ func TestRollback(t *testing.T) {
 	w.srv.SetFiles(w.Files(), w.Date.Add(2*time.Hour))
 	w.open(t)
 }
+
+// TestMoved has suites that are not where they were: where each is looked for, and what counts there.
+func TestMoved(t *testing.T) {
+	const eol = "2024-06-30"
+	expiring := testarchive.NewKeyWith(testarchive.KeyOptions{Name: "expiring", Expires: testarchive.Epoch.AddDate(0, 6, 0)})
+	before, after := time.Date(2024, 3, 1, 0, 0, 0, 0, time.UTC), time.Date(2031, 3, 1, 0, 0, 0, 0, time.UTC)
+	type host string // what it answers: "absent", "silent", "old" (past Valid-Until, key expired), "good"
+	for _, c := range []struct {
+		summary       string
+		live, archive host
+		archived      bool
+		eol           string
+		now           time.Time
+		from          string // "live", "archive", "" is refused
+		says          string
+	}{
+		{"alive", "good", "absent", false, eol, before, "live", ""},
+		{"alive, moved early", "absent", "good", false, eol, before, "archive", "on its mirrors no more"},
+		{"past its end, still there", "good", "absent", false, eol, after, "live", ""},
+		{"past its end, moved", "absent", "old", false, eol, after, "archive", "expired since"},
+		{"archived", "absent", "old", true, eol, after, "archive", "valid until"},
+		{"archived, but back", "old", "absent", true, eol, after, "live", "not on its archive host"},
+
+		{"a hostile mirror serves an old one of a live suite", "old", "absent", false, eol, before, "", "valid until"},
+		{"a hostile mirror hides a live suite, its archive host has an old one", "absent", "old", false, eol, before, "", "valid until"},
+		{"a hostile mirror serves an old one of an ended suite", "old", "absent", false, eol, after, "", "expired"},
+		{"a suite without end", "absent", "old", false, "", after, "", "expired"},
+		{"a silent mirror says nothing of a move", "silent", "good", false, eol, before, "", "stalled"},
+		{"nowhere", "absent", "absent", false, eol, after, "", "not in the archive"},
+	} {
+		t.Run(c.summary, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, hello())
+			serve := func(h host) *testarchive.Server {
+				a := hello()
+				switch h {
+				case "old": // its key expires in July 2024; Valid-Until is in January
+					a.Key, a.ValidUntil = expiring, a.Date.AddDate(0, 0, 7)
+				case "good":
+					a.Key = w.Key
+				}
+				s := a.Serve(t)
+				switch h {
+				case "silent":
+					s.Fault(testarchive.Fault{Path: "InRelease", Stall: -1})
+				case "absent":
+					s.SetFiles(map[string][]byte{"x": nil}, a.Date)
+				}
+				return s
+			}
+			live, archive := serve(c.live), serve(c.archive)
+			w.trust(w.Key, expiring)
+			w.o.Suite.Mirrors = map[string][]string{"default": {live.URL}}
+			w.o.Suite.Archives = map[string][]string{"default": {archive.URL + "/"}}
+			w.o.Suite.Archived, w.o.Suite.EOL = c.archived, c.eol
+			w.o.Now = func() time.Time { return c.now }
+			a, err := Open(t.Context(), w.o)
+			if c.from == "" {
+				if err == nil || !strings.Contains(err.Error(), c.says) {
+					t.Fatalf("taken, or refused for another reason: %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := map[string]string{"live": live.URL, "archive": archive.URL}[c.from]; a.Pockets[0].Mirror != want {
+				t.Errorf("read from %s, want the %s host", a.Pockets[0].Mirror, c.from)
+			}
+			if got := strings.Join(a.Pockets[0].Release.Exceptions, "; "); !strings.Contains(got, c.says) || (got == "") != (c.says == "") {
+				t.Errorf("exceptions %q, want %q", got, c.says)
+			}
+		})
+	}
+}
+
+// TestSecuritySuite: up to buster, Debian's security suites are called SUITE/updates and say SUITE.
+func TestSecuritySuite(t *testing.T) {
+	for _, c := range []struct {
+		label, suite, codename string
+		ok                     bool
+	}{
+		{"Debian-Security", "oldstable", "stretch", true},
+		{"Debian-Security", "oldstable", "stretch/updates", true},
+		{"Debian-Security", "oldstable", "buster", false},
+		{"Debian", "oldstable", "stretch", false},
+	} {
+		if got := isSuite(&Release{Label: c.label, Suite: c.suite, Codename: c.codename}, "stretch/updates"); got != c.ok {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}
