@@ -64,7 +64,13 @@ func newFixture(t *testing.T) *fixture {
 	if err := os.WriteFile(keyring, archive.Keyring(), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	// A copy of this binary under the name by which TestMain knows that it is to be rootctl.
+	server := archive.Serve(t)
+	return &fixture{self: ownCopy(t), server: server, args: []string{"build", "--mirror", server.URL, "--only-mirror", "--keyring", keyring, "--tag", "fixture", "bionic"}}
+}
+
+// ownCopy is this binary under the name by which TestMain knows that it is to be rootctl.
+func ownCopy(t *testing.T) string {
+	t.Helper()
 	self := filepath.Join(t.TempDir(), "rootctl")
 	exe, err := os.Executable()
 	if err != nil {
@@ -79,8 +85,7 @@ func newFixture(t *testing.T) *fixture {
 			t.Fatal(err)
 		}
 	}
-	server := archive.Serve(t)
-	return &fixture{self: self, server: server, args: []string{"build", "--mirror", server.URL, "--only-mirror", "--keyring", keyring, "--tag", "fixture", "bionic"}}
+	return self
 }
 
 func (f *fixture) command(dir string, args ...string) *exec.Cmd {

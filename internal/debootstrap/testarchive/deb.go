@@ -24,6 +24,7 @@ type Package struct {
 	Component           string            // "main"
 	Fields              map[string]string // further control fields, also in the index
 	Index               map[string]string // fields of the index that differ; an empty value drops one
+	Control             map[string]string // all fields, of a real .deb; nil: those made up here and Fields
 	Files               []File            // parent directories are added
 	Scripts             map[string]string // control members: preinst, conffiles, triggers, ...
 	Compression         string            // of data.tar: none, gz (default), xz, zst, bz2, lzma
@@ -91,6 +92,9 @@ func (p Package) poolPath() string {
 }
 
 func (p Package) controlFields() map[string]string {
+	if p.Control != nil {
+		return p.Control
+	}
 	fields := map[string]string{
 		"Package": p.Name, "Version": p.Version, "Architecture": p.Arch,
 		"Maintainer": "Nobody <nobody@example.org>", "Priority": "optional", "Section": "misc",
