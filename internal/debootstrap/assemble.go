@@ -83,15 +83,6 @@ func withoutUser(raw string) string {
 	return u.String()
 }
 
-// files are what a build writes into the root beside the packages.
-func (r Request) files() []LockFile {
-	var b strings.Builder
-	for _, l := range r.sourceLines() {
-		fmt.Fprintf(&b, "deb %s %s %s\n", l.base, l.suite, strings.Join(r.Components, " "))
-	}
-	return []LockFile{{Path: "/etc/apt/sources.list", Mode: 0o644, Content: b.String()}}
-}
-
 // closure is what K1 leads to: the packages, without anything that a key does not cover.
 type closure struct {
 	Packages []LockPackage `json:"packages"`
@@ -153,7 +144,7 @@ func (r Request) lock(c closure, releases []LockRelease) *Lock {
 	return &Lock{
 		Schema: LockSchema, Suite: r.Suite.Codename, Variant: r.Variant, Arch: r.Arch,
 		Merged: merged(r.Suite.Rules, r.Variant), Rules: r.Suite.Rules,
-		Releases: releases, Packages: c.Packages, Files: r.files(), Epoch: epoch,
+		Releases: releases, Packages: c.Packages, Files: r.files(c, releases), Epoch: epoch,
 	}
 }
 

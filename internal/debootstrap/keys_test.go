@@ -117,7 +117,7 @@ func TestSourcesList(t *testing.T) {
 	r := keyRequest(t)
 	want := "deb http://archive.example/ubuntu bionic main\ndeb http://archive.example/ubuntu bionic-updates main\ndeb http://archive.example/ubuntu bionic-security main\n"
 	r.Mirrors = []Mirror{{URL: "https://user:secret@near.example/ubuntu", From: "--mirror"}}
-	if d := cmp.Diff(want, r.files()[0].Content); d != "" {
+	if d := cmp.Diff(want, r.files(closure{}, nil)[0].Content); d != "" {
 		t.Errorf("public mirrors (-want +got):\n%s", d)
 	}
 	if len(r.extraBase()) != 0 {
@@ -126,7 +126,7 @@ func TestSourcesList(t *testing.T) {
 	r.KeepMirror = true
 	r.kept = map[string]string{"release": withoutUser(r.Mirrors[0].URL)}
 	want = strings.ReplaceAll(want, "http://archive.example", "https://near.example")
-	if d := cmp.Diff(want, r.files()[0].Content); d != "" {
+	if d := cmp.Diff(want, r.files(closure{}, nil)[0].Content); d != "" {
 		t.Errorf("kept mirror (-want +got):\n%s", d)
 	}
 	if d := cmp.Diff([]string{"ca-certificates"}, r.extraBase()); d != "" {

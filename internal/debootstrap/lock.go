@@ -38,16 +38,17 @@ type Lock struct {
 // LockRelease names the signed Release a pocket's packages were chosen from.
 // It is provenance: nothing of it enters the root.
 type LockRelease struct {
-	Pocket     string       `json:"pocket"` // "release", "updates", "security"
-	Suite      string       `json:"suite"`  // the archive's name for it: bionic-updates
-	Origin     string       `json:"origin,omitempty"`
-	Codename   string       `json:"codename,omitempty"`
-	Mirror     string       `json:"mirror,omitempty"` // without user or password
-	Date       time.Time    `json:"date,omitzero"`
-	Digest     cache.Digest `json:"digest,omitempty"`
-	Signers    []string     `json:"signers,omitempty"` // fingerprints
-	Exceptions []string     `json:"exceptions,omitempty"`
-	Unverified bool         `json:"unverified,omitempty"`
+	Pocket      string       `json:"pocket"` // "release", "updates", "security"
+	Suite       string       `json:"suite"`  // the archive's name for it: bionic-updates
+	Origin      string       `json:"origin,omitempty"`
+	Codename    string       `json:"codename,omitempty"`
+	Mirror      string       `json:"mirror,omitempty"` // without user or password
+	Date        time.Time    `json:"date,omitzero"`
+	Digest      cache.Digest `json:"digest,omitempty"`
+	Signers     []string     `json:"signers,omitempty"`      // fingerprints
+	KeysExpired bool         `json:"keys_expired,omitempty"` // of all signers, since they signed
+	Exceptions  []string     `json:"exceptions,omitempty"`
+	Unverified  bool         `json:"unverified,omitempty"`
 }
 
 // LockPackage is one package of the closure.

@@ -206,7 +206,7 @@ func lockReleases(ar *archive.Archive) []LockRelease {
 	for _, p := range ar.Pockets {
 		r := p.Release
 		l := LockRelease{Pocket: p.Name, Suite: p.Suite, Origin: r.Origin, Codename: r.Codename, Mirror: withoutUser(p.Mirror),
-			Date: r.Date, Digest: r.Digest, Unverified: r.Unverified, Exceptions: r.Exceptions}
+			Date: r.Date, Digest: r.Digest, Unverified: r.Unverified, Exceptions: r.Exceptions, KeysExpired: r.KeysExpired}
 		for _, s := range r.Signatures {
 			who := s.Fingerprint
 			if s.Signer != "" {
@@ -226,6 +226,9 @@ func (r Request) info(releases []LockRelease, warnings []string) Info {
 		i.Pockets = append(i.Pockets, InfoPocket{Name: l.Pocket, Suite: l.Suite, Date: l.Date, Mirror: l.Mirror, Signers: l.Signers})
 		i.Exceptions = append(i.Exceptions, l.Exceptions...)
 		i.Unverified = i.Unverified || l.Unverified
+	}
+	if _, why := r.archivedOptions(releases); why != "" && keysExpired(releases) {
+		i.Exceptions = append(i.Exceptions, "apt inside checks no signatures, for the archive's keys have expired: see /etc/apt/sources.list")
 	}
 	return i
 }

@@ -68,7 +68,7 @@ func (a *Archive) verify(m message, lenient bool) (*Release, error) {
 		return nil, err
 	}
 	r.Signatures, r.Unverified = sigs, a.o.NoVerify
-	if len(sigs) > 0 && allExpired(sigs) {
+	if r.KeysExpired = len(sigs) > 0 && allExpired(sigs); r.KeysExpired {
 		r.Exceptions = append(r.Exceptions, fmt.Sprintf("signed by %s, a key that has expired since", sigs[0].Signer))
 	}
 	return r, nil

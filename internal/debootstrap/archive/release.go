@@ -27,6 +27,7 @@ type Release struct {
 	ByHash                         bool            // files are served under their digest, too
 	Files                          map[string]File // by path below dists/SUITE
 	Signatures                     []pgp.Signature // the good ones
+	KeysExpired                    bool            // there are good ones, all by keys that have expired since
 	Digest                         cache.Digest    // of the text that was signed
 	Unverified                     bool            // nobody looked at the signatures
 	Exceptions                     []string        // what was let pass, a sentence each
