@@ -22,6 +22,7 @@ type executor struct {
 
 	hostUsers bool           // the target cannot be idmapped
 	inside    *inside        // in an ordinary user's namespace
+	owners    *cache.Owners  // where there is but one id
 	format    *runner.Format // of the target's programs, where the machine does not run them itself
 }
 
@@ -37,6 +38,7 @@ func (e *executor) Exec(ctx context.Context, c debootstrap.Command) (int, error)
 	if c.Devfsd {
 		spec.DevNodes = []string{".devfsd"}
 	}
+	spec.RecordOwners = e.owners != nil
 	if e.inside.idsOf(&spec) {
 		return e.exec(ctx, spec, &runner.Keep{}, c.Output)
 	}
@@ -75,7 +77,7 @@ func (e *executor) exec(ctx context.Context, spec runner.Spec, keep *runner.Keep
 		_, err := io.Copy(out, r)
 		copied <- err
 	}()
-	status, err := runner.Run(ctx, spec, runner.Options{Stdout: w, Stderr: w, Keep: keep, Log: e.log})
+	status, err := runner.Run(ctx, spec, runner.Options{Stdout: w, Stderr: w, Keep: keep, Owners: e.owners, Log: e.log})
 	w.Close()
 	cerr := <-copied
 	if err != nil {
@@ -122,6 +124,10 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 		}
 	}
 	spec.Lower = []string{lease.Tree}
+	if a.inside.single() && inRoot(lease.Tree, "apt-get") {
+		// apt would become a user that is not there. Only this copy is told.
+		spec.Files = append(spec.Files, runner.File{Path: "/etc/apt/apt.conf.d/99rootctl-single-id", Data: []byte("APT::Sandbox::User \"root\";\n")})
+	}
 	if err := ctx.Err(); err != nil {
 		return runner.Status{}, err
 	}

@@ -33,7 +33,7 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 	}
 	p := a.startProgress()
 	defer p.close()
-	scripts := &executor{log: a.log(), note: a.say, inside: a.inside}
+	scripts := &executor{log: a.log(), note: a.say, inside: a.inside, owners: a.newOwners()}
 	canBuild := func() (err error) {
 		if err = a.canBuild(); err == nil {
 			scripts.format, err = a.format(req.Arch)
@@ -43,6 +43,7 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 	b := debootstrap.Builder{
 		Store: store, Client: client, Suites: set, Exec: scripts, Guard: guardTemp,
 		Now: a.now, Log: a.log(), Progress: p.report, CanBuild: canBuild,
+		Owners: scripts.owners,
 	}
 	res, err := b.Build(ctx, req)
 	p.close()

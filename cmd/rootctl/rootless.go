@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/internal/runner"
 )
 
@@ -40,6 +41,14 @@ func insideOf(args []string) (*inside, []string) {
 		return nil, nil
 	}
 	return &inside{uint32(n)}, args[2:]
+}
+
+// newOwners is where a build keeps owners: nil if the disk takes them.
+func (a *app) newOwners() *cache.Owners {
+	if a.inside.single() {
+		return &cache.Owners{}
+	}
+	return nil
 }
 
 // idsOf gives a container the ids of this namespace. It reports false outside of one: there a block is claimed.

@@ -14,6 +14,7 @@ type (
 	Entry       = snapshot.Entry
 	Manifest    = snapshot.Manifest
 	ScanOptions = snapshot.ScanOptions
+	Owners      = snapshot.Owners
 )
 
 // The types of an Entry.

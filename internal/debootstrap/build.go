@@ -28,7 +28,7 @@ const (
 	StageHash      = "hash"
 )
 
-// Builder makes roots. All fields but Guard, CanBuild and Progress are required.
+// Builder makes roots. All fields but Guard, Owners, CanBuild and Progress are required.
 type Builder struct {
 	Store    *cache.Store
 	Client   *fetch.Client
@@ -37,6 +37,8 @@ type Builder struct {
 	Now      func() time.Time
 	Log      *slog.Logger
 	Progress func(Event)
+	// Owners, if not nil, is where a build keeps the owners that the disk cannot; Exec shares it.
+	Owners *cache.Owners
 	// CanBuild is asked before anything is built; a hit does not ask.
 	CanBuild func() error
 	// Guard puts a temporary folder under a process that removes it should this one die.
@@ -324,7 +326,7 @@ func (j *job) make(ctx context.Context, ar *archive.Archive, key keyed, l *resol
 func (j *job) seal(ctx context.Context, temp *cache.Temp, tree string, key keyed, l *resolved, inst *Installed) (*Result, error) {
 	start := time.Now()
 	j.Progress(Event{Stage: StageHash, Total: 1})
-	m, root, size, err := cache.Scan(ctx, tree, cache.ScanOptions{Epoch: inst.Epoch, Extra: inst.Devices})
+	m, root, size, err := cache.Scan(ctx, tree, cache.ScanOptions{Epoch: inst.Epoch, Extra: inst.Devices, Owners: j.Owners})
 	if err != nil {
 		return nil, fmt.Errorf("hash the root: %w", err)
 	}

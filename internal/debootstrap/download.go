@@ -42,7 +42,7 @@ func (j *job) install(ctx context.Context, ar *archive.Archive, lock *Lock, tree
 	g.Go(func() error {
 		var err error
 		inst, err = Install(ctx, lock, InstallOptions{
-			Tree: tree, Open: d.open, Exec: j.Exec, Log: out, Progress: j.stageTimer(),
+			Tree: tree, Open: d.open, Exec: j.Exec, Owners: j.Owners, Log: out, Progress: j.stageTimer(),
 		})
 		return err
 	})

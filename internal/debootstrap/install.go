@@ -37,7 +37,9 @@ type InstallOptions struct {
 	Log  io.Writer // all output of maintainer scripts and dpkg; may be nil
 	// Progress may be nil. It is never called twice at once.
 	Progress func(Event)
-	Workers  int // packages unpacked at once; 0 is one a processor
+	// Owners, if not nil, takes the owners that the disk cannot. Exec then does the same with what scripts ask for.
+	Owners  *cache.Owners
+	Workers int // packages unpacked at once; 0 is one a processor
 }
 
 // Installed is what a manifest needs beside the tree.
@@ -62,6 +64,7 @@ func Install(ctx context.Context, l *Lock, o InstallOptions) (_ *Installed, err 
 		return nil, err
 	}
 	defer t.Close()
+	t.KeepOwners(o.Owners)
 	in := newInstaller(l, o, t)
 	defer in.closeFiles()
 	stages, err := in.stages()

@@ -139,7 +139,13 @@ func (l *lowering) last(o *Op) error {
 	case VerbNoPrivs:
 		l.add("prctl", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	case VerbFilter:
-		l.add("seccomp", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, fsyncFilter(l.table))
+		filter := fsyncFilter
+		if o.Type == "fake-ids" {
+			filter = func(t *table) uintptr { return idFilter(t, false) }
+		}
+		l.add("seccomp", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, filter(l.table))
+	case VerbOwners:
+		l.owners()
 	case VerbCaps:
 		return l.capabilities(o)
 	case VerbExec:

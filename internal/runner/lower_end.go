@@ -167,6 +167,15 @@ func (l *lowering) session(o *Op) {
 	l.add("umask", unix.SYS_UMASK, int(o.Mode))
 }
 
+// owners sets up the filter and sends its listener to the host process. The socket is still open.
+func (l *lowering) owners() {
+	l.add("seccomp", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, idFilter(l.table, true)).to(slotMount)
+	m := l.message(1)
+	l.store(slotMount, m.fd(0))
+	l.add("sendmsg", unix.SYS_SENDMSG, l.fds.socket, m.addr, unix.MSG_NOSIGNAL)
+	l.close(slotMount)
+}
+
 func (l *lowering) capabilities(o *Op) error {
 	keep, err := capBits(o.Options)
 	if err != nil {

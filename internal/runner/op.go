@@ -49,6 +49,7 @@ const (
 	VerbWorkdir   Verb = "workdir"      // chdir Target
 	VerbNoPrivs   Verb = "no-new-privs" //
 	VerbFilter    Verb = "filter"       // seccomp filter Type
+	VerbOwners    Verb = "owners"       // filter that asks the host process about owners, send its listener
 	VerbCaps      Verb = "capabilities" // Options are kept
 	VerbExec      Verb = "exec"         // Options are argv
 )

@@ -191,6 +191,9 @@ func (s *Spec) planFiles(p Plan) Plan {
 	file("hostname", []byte(s.Hostname+"\n"))
 	file("hosts", s.Hosts)
 	file("resolv.conf", s.ResolvConf)
+	for _, f := range s.Files {
+		p = append(p, Op{Verb: VerbFile, Target: f.Path, Mode: 0o644, Data: f.Data, Replace: true})
+	}
 	return p
 }
 
@@ -198,14 +201,19 @@ func (s *Spec) planEnd(p Plan) Plan {
 	p = append(p,
 		Op{Verb: VerbPivot},
 		Op{Verb: VerbSession, Mode: uint32(s.Umask)},
-		Op{Verb: VerbCloseRest},
-		Op{Verb: VerbWorkdir, Target: s.Workdir},
 	)
+	if s.singleID() && s.RecordOwners {
+		p = append(p, Op{Verb: VerbOwners})
+	}
+	p = append(p, Op{Verb: VerbCloseRest}, Op{Verb: VerbWorkdir, Target: s.Workdir})
 	if s.NoNewPrivs {
 		p = append(p, Op{Verb: VerbNoPrivs})
 	}
 	if s.NoFsync {
 		p = append(p, Op{Verb: VerbFilter, Type: "no-fsync"})
+	}
+	if s.singleID() && !s.RecordOwners {
+		p = append(p, Op{Verb: VerbFilter, Type: "fake-ids"})
 	}
 	return append(p, Op{Verb: VerbCaps, Options: s.Caps}, Op{Verb: VerbExec, Options: s.Argv})
 }

@@ -58,6 +58,7 @@ type container struct {
 	term   *terminal
 	relays []*relay
 	stop   *stopper
+	clerk  *clerk
 
 	pid   int
 	pidfd int
@@ -96,6 +97,11 @@ func (c *container) start(ctx context.Context) error {
 	}
 	if c.spec.TTY {
 		if err := c.takeTerminal(); err != nil {
+			return c.blame(t, err)
+		}
+	}
+	if c.spec.singleID() && c.spec.RecordOwners {
+		if err := c.takeOwners(); err != nil {
 			return c.blame(t, err)
 		}
 	}
@@ -141,6 +147,9 @@ func (c *container) finish() error {
 	}
 	if c.term != nil {
 		c.term.finish()
+	}
+	if c.clerk != nil {
+		c.clerk.finish()
 	}
 	c.tidy()
 	<-c.tidied

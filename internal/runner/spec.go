@@ -46,6 +46,9 @@ type Spec struct {
 	NoNewPrivs bool `json:"no_new_privs,omitempty"`
 	// NoFsync turns fsync and its kin into no-ops.
 	NoFsync bool `json:"no_fsync,omitempty"`
+	// RecordOwners tells Options.Owners of every change of owners, if there is but one id (Nested, IDs.Size 1). Without it
+	// such changes have no effect there; in both cases they succeed.
+	RecordOwners bool `json:"record_owners,omitempty"`
 	// Umask of the command; 0 means 022.
 	Umask int `json:"umask,omitempty"`
 
@@ -61,6 +64,14 @@ type Spec struct {
 	// an unreachable server (Net "none"), and writes a hosts file that knows localhost and Hostname.
 	ResolvConf []byte `json:"resolv_conf,omitempty"`
 	Hosts      []byte `json:"hosts,omitempty"`
+	// Files are written into a copy before the command starts.
+	Files []File `json:"files,omitempty"`
+}
+
+// File is a small file of a copy. Its directory is made if need be.
+type File struct {
+	Path string `json:"path"`
+	Data []byte `json:"data"`
 }
 
 // IDRange is the block of host ids that the container's 0 to Size-1 are mapped to.
@@ -83,6 +94,8 @@ type Options struct {
 	Stdin, Stdout, Stderr *os.File // nil means /dev/null
 	// Keep is held and cleaned up even if the host process is killed. Nil still ends the container then.
 	Keep *Keep
+	// Owners is needed with Spec.RecordOwners.
+	Owners Owners
 	// Signals are delivered to the command as far as its init can take them; INT, TERM, HUP and QUIT mean stop.
 	Signals <-chan os.Signal
 	// Note, if set, receives at most a few lines that the user ought to see, such as a bind that became read-only.
@@ -215,6 +228,11 @@ func (s *Spec) validate() error {
 			return bad("one of them would hide the other; give each a place of its own", "binds of %q and %q, both at %q", src, b.Src, b.Dst)
 		}
 		at[b.Dst] = b.Src
+	}
+	for _, f := range s.Files {
+		if !path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path || path.Dir(f.Path) == "/" {
+			return bad("use an absolute path below a directory", "file at %q", f.Path)
+		}
 	}
 	for _, t := range s.Tmpfs {
 		if !path.IsAbs(t) || path.Clean(t) == "/" {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"path"
 	"runtime"
 	"slices"
 	"strconv"
@@ -18,6 +19,7 @@ import (
 type ScanOptions struct {
 	Epoch    int64       // times after it become it (so the zero value makes all 1970)
 	Extra    []Entry     // joined to what is on disk, or in its place: device nodes, fifos
+	Owners   *Owners     // who owns what, where the disk cannot tell; may be nil
 	Workers  int         // 0: as many as processors
 	Progress func(int64) // called from one goroutine with the bytes of tar made so far
 }
@@ -37,7 +39,7 @@ func Scan(ctx context.Context, tree string, o ScanOptions) (*Manifest, Digest, i
 func scan(ctx context.Context, tree string, o ScanOptions, w io.Writer) (*Manifest, int64, error) {
 	extra := slices.Clone(o.Extra)
 	slices.SortFunc(extra, func(a, b Entry) int { return compare(a.Path, b.Path) })
-	p := &producer{epoch: o.Epoch, extra: extra, links: map[inode]string{}, buf: make([]byte, maxXattr)}
+	p := &producer{epoch: o.Epoch, extra: extra, owners: o.Owners, groups: map[string]uint32{}, links: map[inode]string{}, buf: make([]byte, maxXattr)}
 	m := &Manifest{}
 	t := &tarWriter{w: w, progress: o.Progress}
 	err := run(ctx, workers(o.Workers), func(emit func(*job) error) error {
@@ -72,11 +74,13 @@ func workers(n int) int {
 
 // A producer makes entries of what a walk finds.
 type producer struct {
-	epoch int64
-	extra []Entry // not yet sent, in order
-	links map[inode]string
-	emit  func(*job) error
-	buf   []byte
+	epoch  int64
+	extra  []Entry // not yet sent, in order
+	owners *Owners
+	links  map[inode]string
+	groups map[string]uint32 // of setgid directories, with owners
+	emit   func(*job) error
+	buf    []byte
 }
 
 // extras sends the extra entries that come before path, all if path is empty.
@@ -101,6 +105,9 @@ func (p *producer) visit(f *found) error {
 	}
 	j := &job{fd: -1, entry: Entry{Path: f.path, Mode: f.mode(), UID: f.st.Uid, GID: f.st.Gid,
 		MTime: min(f.seconds(), p.epoch)}}
+	if p.owners != nil {
+		j.entry.UID, j.entry.GID = p.ownerOf(f)
+	}
 	if err := p.fill(j, f); err != nil {
 		if j.fd >= 0 {
 			unix.Close(j.fd)
@@ -108,6 +115,23 @@ func (p *producer) visit(f *found) error {
 		return fmt.Errorf("%s: %w", f.path, err)
 	}
 	return p.emit(j)
+}
+
+// ownerOf gives the recorded owner of a file. One whose owner nobody set has the group of a setgid directory that holds
+// it, as the kernel would have had it.
+func (p *producer) ownerOf(f *found) (uid, gid uint32) {
+	dir, name := f.dir, f.name
+	if f.fd >= 0 {
+		dir, name = f.fd, ""
+	}
+	uid, gid, ok := p.owners.Of(dir, name)
+	if !ok {
+		gid = p.groups[path.Dir(f.path)]
+	}
+	if f.fd >= 0 && f.mode()&unix.S_ISGID != 0 && gid != 0 {
+		p.groups[f.path] = gid
+	}
+	return uid, gid
 }
 
 // fill reads what is particular to f's type.

@@ -155,7 +155,7 @@ func (a *applier) apply() error {
 			return err
 		}
 		if m.set {
-			err = setMeta(fd, m.meta)
+			err = a.t.setMeta(fd, m.meta)
 		}
 		if err == nil {
 			ts := []unix.Timespec{unix.NsecToTimespec(m.mtime * 1e9), unix.NsecToTimespec(m.mtime * 1e9)}

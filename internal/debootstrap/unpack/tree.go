@@ -17,6 +17,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rootctl/rootctl/internal/cache"
 )
 
 // A Tree is a root filesystem on a directory fd. Its methods may be called
@@ -25,6 +27,7 @@ type Tree struct {
 	fd     int
 	path   string
 	owners owners
+	keep   *cache.Owners // nil: the disk takes owners
 
 	layout sync.Mutex
 	lazy   map[string]bool // top-level names that are to be links once shipped
@@ -40,6 +43,9 @@ func Open(dir string) (*Tree, error) {
 	t.owners.init()
 	return t, nil
 }
+
+// KeepOwners has owners recorded instead of given to the files, for a disk that cannot take them.
+func (t *Tree) KeepOwners(o *cache.Owners) { t.keep = o }
 
 // Close releases the tree.
 func (t *Tree) Close() error { return unix.Close(t.fd) }
@@ -132,7 +138,7 @@ func (t *Tree) WriteFile(name string, data []byte, m Meta) error {
 		if err := unix.Unlinkat(dir, base, 0); err != nil && err != unix.ENOENT {
 			return err
 		}
-		return writeNew(dir, base, data, m)
+		return t.writeNew(dir, base, data, m)
 	})
 }
 
@@ -140,7 +146,7 @@ func (t *Tree) WriteFile(name string, data []byte, m Meta) error {
 // it did anything.
 func (t *Tree) CreateFile(name string, data []byte, m Meta) (created bool, err error) {
 	err = t.at(name, func(dir int, base string) error {
-		err := writeNew(dir, base, data, m)
+		err := t.writeNew(dir, base, data, m)
 		if err == unix.EEXIST {
 			return nil
 		}
@@ -150,7 +156,7 @@ func (t *Tree) CreateFile(name string, data []byte, m Meta) (created bool, err e
 	return created, err
 }
 
-func writeNew(dir int, base string, data []byte, m Meta) error {
+func (t *Tree) writeNew(dir int, base string, data []byte, m Meta) error {
 	fd, err := unix.Openat(dir, base, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return err
@@ -159,14 +165,25 @@ func writeNew(dir int, base string, data []byte, m Meta) error {
 	if err := writeAll(fd, data); err != nil {
 		return err
 	}
-	return setMeta(fd, m)
+	return t.setMeta(fd, m)
 }
 
-func setMeta(fd int, m Meta) error {
-	if err := unix.Fchown(fd, m.UID, m.GID); err != nil {
+func (t *Tree) setMeta(fd int, m Meta) error {
+	if err := t.chown(fd, "", m.UID, m.GID); err != nil {
 		return err
 	}
 	return unix.Fchmod(fd, m.Mode&0o7777) // after chown, which clears setuid
+}
+
+// chown gives an owner to a name in a directory, or to the open file itself if name is empty.
+func (t *Tree) chown(dir int, name string, uid, gid int) error {
+	if t.keep != nil {
+		return t.keep.Set(dir, name, uint32(uid), uint32(gid))
+	}
+	if name == "" {
+		return unix.Fchown(dir, uid, gid)
+	}
+	return unix.Fchownat(dir, name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 func writeAll(fd int, b []byte) error {
@@ -221,7 +238,7 @@ func (t *Tree) MkdirAll(name string, m Meta) error {
 		if err == unix.EEXIST {
 			return nil
 		}
-		return setMeta(fd, m)
+		return t.setMeta(fd, m)
 	})
 }
 
@@ -237,7 +254,7 @@ func (t *Tree) Symlink(target, name string) (created bool, err error) {
 			return err
 		}
 		created = true
-		return unix.Fchownat(dir, base, 0, 0, unix.AT_SYMLINK_NOFOLLOW)
+		return t.chown(dir, base, 0, 0)
 	})
 	return created, err
 }
@@ -246,7 +263,11 @@ func (t *Tree) Symlink(target, name string) (created bool, err error) {
 func (t *Tree) Lstat(name string) (unix.Stat_t, error) {
 	var st unix.Stat_t
 	err := t.at(name, func(dir int, base string) error {
-		return unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW)
+		err := unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW)
+		if err == nil && t.keep != nil {
+			st.Uid, st.Gid, _ = t.keep.Of(dir, base)
+		}
+		return err
 	})
 	return st, err
 }

@@ -183,7 +183,7 @@ func (w *writer) regular(tr *tar.Reader, m *member, at place) error {
 // finish sets a regular file's metadata: chown, then what chown clears (setuid,
 // capabilities), then the time.
 func (w *writer) finish(fd int, m *member, at place) error {
-	if err := setMeta(fd, m.meta); err != nil {
+	if err := w.t.setMeta(fd, m.meta); err != nil {
 		return err
 	}
 	if c, ok := m.PAXRecords[capabilityRecord]; ok {
@@ -211,7 +211,7 @@ func (w *writer) symlink(m *member, at place) error {
 		return err
 	}
 	w.link(m.dst)
-	if err := unix.Fchownat(at.d.fd, at.name, m.meta.UID, m.meta.GID, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := w.t.chown(at.d.fd, at.name, m.meta.UID, m.meta.GID); err != nil {
 		return err
 	}
 	return setTime(at.d.fd, at.name, m.mtime)
