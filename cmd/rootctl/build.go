@@ -62,6 +62,7 @@ func newBuildCommand(a *app) *cobra.Command {
 		},
 	}
 	sel.register(c.Flags())
+	c.Flags().BoolVar(&sel.checkUpdates, "check-updates", false, "say how many packages have security updates: reads the security pocket's index")
 	c.Flags().StringVar(&tag, "tag", "", "`name` for the root (a plain suite's root is named after it)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return c
@@ -75,27 +76,29 @@ type built struct {
 
 // buildReport is build's --json object; its fields are an interface to scripts.
 type buildReport struct {
-	Name       string             `json:"name"`
-	Suite      string             `json:"suite"`
-	Arch       string             `json:"arch"`
-	Variant    string             `json:"variant"`
-	Digest     string             `json:"digest"`
-	Key        cache.Digest       `json:"key"`
-	Cached     bool               `json:"cached"`
-	Packages   int                `json:"packages"`
-	Downloaded int64              `json:"bytes_downloaded"`
-	Mirror     string             `json:"mirror"`
-	Seconds    map[string]float64 `json:"seconds"` // by stage
-	Unverified bool               `json:"unverified"`
-	Exceptions []string           `json:"exceptions,omitempty"`
-	Unchecked  *time.Time         `json:"not_checked_since,omitempty"`
+	Name       string                   `json:"name"`
+	Suite      string                   `json:"suite"`
+	Arch       string                   `json:"arch"`
+	Variant    string                   `json:"variant"`
+	Digest     string                   `json:"digest"`
+	Key        cache.Digest             `json:"key"`
+	Cached     bool                     `json:"cached"`
+	Packages   int                      `json:"packages"`
+	Downloaded int64                    `json:"bytes_downloaded"`
+	Mirror     string                   `json:"mirror"`
+	Pockets    []debootstrap.InfoPocket `json:"pockets"`
+	Updates    *debootstrap.InfoUpdates `json:"security_updates,omitempty"`
+	Seconds    map[string]float64       `json:"seconds"` // by stage
+	Unverified bool                     `json:"unverified"`
+	Exceptions []string                 `json:"exceptions,omitempty"`
+	Unchecked  *time.Time               `json:"not_checked_since,omitempty"`
 }
 
 func newBuildReport(b *built) buildReport {
 	i := b.Info
 	r := buildReport{Name: b.name, Suite: i.Suite, Arch: i.Arch, Variant: i.Variant, Digest: "sha256:" + string(b.Root), Key: b.Key,
 		Cached: b.Cached, Packages: i.Packages, Downloaded: b.Downloaded, Seconds: b.Seconds, Unverified: i.Unverified,
-		Exceptions: i.Exceptions, Unchecked: b.Unchecked}
+		Exceptions: i.Exceptions, Unchecked: b.Unchecked, Pockets: i.Pockets, Updates: i.Updates}
 	if len(i.Pockets) > 0 {
 		r.Mirror = i.Pockets[0].Mirror
 	}
@@ -125,6 +128,9 @@ func (a *app) builtLine(b *built) (name string) {
 	for _, p := range i.Pockets {
 		a.say("from %s: %s of %s", p.Mirror, p.Suite, p.Date.UTC().Format(time.DateOnly))
 	}
+	if text := updatesText(i); text != "" {
+		a.say("%s", text)
+	}
 	a.say("apt inside uses %s", i.Sources)
 	for _, e := range a.remarks(i) {
 		a.say("note: %s", e)
@@ -133,6 +139,19 @@ func (a *app) builtLine(b *built) (name string) {
 		a.warn("UNVERIFIED: nobody's signature stands behind this root")
 	}
 	return name
+}
+
+// updatesText says how many packages the security pocket has newer, "" if that is not known.
+func updatesText(i debootstrap.Info) string {
+	u := i.Updates
+	if u == nil {
+		return ""
+	}
+	of := fmt.Sprintf("of %s", u.Date.UTC().Format(time.DateOnly))
+	if u.Packages == 0 {
+		return fmt.Sprintf("no package has a security update in %s %s", u.Suite, of)
+	}
+	return fmt.Sprintf("%d of %d packages have security updates in %s %s: --pocket updates,security", u.Packages, i.Packages, u.Suite, of)
 }
 
 // remarks are what was let pass for a root, and what time has made of its suite.

@@ -15,16 +15,18 @@ import (
 )
 
 type lsRow struct {
-	Name       string    `json:"name"` // "" for a root nobody named
-	Digest     string    `json:"digest"`
-	Suite      string    `json:"suite"`
-	Variant    string    `json:"variant"`
-	Arch       string    `json:"arch"`
-	Packages   int       `json:"packages"`
-	Size       int64     `json:"tar_size"` // bytes of the canonical tar
-	Date       time.Time `json:"date"`     // of the newest pocket
-	Built      time.Time `json:"built"`
-	Unverified bool      `json:"unverified"`
+	Name       string                   `json:"name"` // "" for a root nobody named
+	Digest     string                   `json:"digest"`
+	Suite      string                   `json:"suite"`
+	Variant    string                   `json:"variant"`
+	Arch       string                   `json:"arch"`
+	Packages   int                      `json:"packages"`
+	Size       int64                    `json:"tar_size"` // bytes of the canonical tar
+	Date       time.Time                `json:"date"`     // of the newest pocket
+	Pockets    []debootstrap.InfoPocket `json:"pockets"`
+	Updates    *debootstrap.InfoUpdates `json:"security_updates,omitempty"`
+	Built      time.Time                `json:"built"`
+	Unverified bool                     `json:"unverified"`
 }
 
 func newLsCommand(a *app) *cobra.Command {
@@ -50,14 +52,14 @@ func newLsCommand(a *app) *cobra.Command {
 				return nil
 			}
 			w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "NAME\tDIGEST\tSUITE\tVARIANT\tARCH\tPACKAGES\tSIZE\tRELEASE OF\tNOTE")
+			fmt.Fprintln(w, "NAME\tDIGEST\tSUITE\tVARIANT\tARCH\tPACKAGES\tSIZE\tPOCKETS\tNOTE")
 			for _, r := range rows {
 				d := strings.TrimPrefix(r.Digest, "sha256:")
 				if !digests {
 					d = cache.Digest(d).Short()
 				}
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", orDash(r.Name), d, r.Suite, r.Variant, r.Arch, r.Packages,
-					bytesText(r.Size), r.Date.UTC().Format(time.DateOnly), unverifiedMark(r.Unverified))
+					bytesText(r.Size), pocketDates(r.Pockets), r.note())
 			}
 			return w.Flush()
 		},
@@ -67,11 +69,25 @@ func newLsCommand(a *app) *cobra.Command {
 	return c
 }
 
-func unverifiedMark(u bool) string {
-	if u {
-		return "UNVERIFIED"
+// note is what a reader of the list should know of a root.
+func (r lsRow) note() string {
+	var notes []string
+	if r.Unverified {
+		notes = append(notes, "UNVERIFIED")
 	}
-	return ""
+	if u := r.Updates; u != nil && u.Packages > 0 {
+		notes = append(notes, fmt.Sprintf("%d security updates as of %s", u.Packages, u.Date.UTC().Format(time.DateOnly)))
+	}
+	return strings.Join(notes, ", ")
+}
+
+// pocketDates names each pocket and the date of its Release.
+func pocketDates(pockets []debootstrap.InfoPocket) string {
+	var parts []string
+	for _, p := range pockets {
+		parts = append(parts, p.Name+" "+p.Date.UTC().Format(time.DateOnly))
+	}
+	return orDash(strings.Join(parts, ", "))
 }
 
 // listRoots lists every name whose root is there, then the roots without a name.
@@ -118,6 +134,7 @@ func rowOf(r cache.Ref) lsRow {
 	}
 	row.Suite, row.Variant, row.Arch, row.Packages = i.Suite, i.Variant, i.Arch, i.Packages
 	row.Size, row.Built, row.Unverified = i.TarSize, i.Built, i.Unverified
+	row.Pockets, row.Updates = i.Pockets, i.Updates
 	for _, p := range i.Pockets {
 		if p.Date.After(row.Date) {
 			row.Date = p.Date

@@ -4,6 +4,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"log/slog"
+	"maps"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
@@ -32,9 +34,34 @@ func mirrorEnv(t *testing.T, archive *testarchive.Archive) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	both := archive.Files()
+	updates := testarchive.New(archive.Suite + "-updates")
+	updates.Codename, updates.Key, updates.Arches, updates.Date = archive.Codename, archive.Key, archive.Arches, archive.Date.AddDate(0, 2, 0)
+	updates.Add(testarchive.Package{Name: "other"})
+	maps.Copy(both, updates.Files())
+	maps.Copy(both, securityOf(archive).Files())
+	two := httptest.NewServer(func() http.Handler {
+		h := &testarchive.Handler{}
+		h.SetFiles(both, archive.Date)
+		return h
+	}())
+	t.Cleanup(two.Close)
 	return map[string]string{
+		"TWO": two.URL,
 		"TLS": secure.URL, "AUTHORITY": authority, "FOLDER": folder, "FILE": (&url.URL{Scheme: "file", Path: folder}).String(),
 	}
+}
+
+// securityOf is a security pocket that has two packages of a fixture root newer, one older, one that the
+// root has not, and one that only --include brings.
+func securityOf(archive *testarchive.Archive) *testarchive.Archive {
+	s := testarchive.New(archive.Suite + "-security")
+	s.Codename, s.Key, s.Arches = archive.Codename, archive.Key, archive.Arches
+	s.Date = archive.Date.AddDate(0, 1, 0)
+	for name, version := range map[string]string{"sed": "9.1", "grep": "1:0", "bash": "0.1", "other": "9", "hello": "9"} {
+		s.Add(testarchive.Package{Name: name, Version: version})
+	}
+	return s
 }
 
 func TestParseMirror(t *testing.T) {

@@ -100,6 +100,9 @@ func (a *app) printShown(s shown) error {
 			row("signed by", "%s", by)
 		}
 	}
+	if text := updatesText(s.Info); text != "" {
+		row("updates", "%s", text)
+	}
 	if s.Unverified {
 		row("signed by", "UNVERIFIED: built with --no-verify")
 	}

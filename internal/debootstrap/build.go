@@ -121,6 +121,12 @@ func (b *Builder) Build(ctx context.Context, req Request) (*Result, error) {
 	}
 	for n := 1; ; n++ {
 		res, err := j.fromArchive(ctx, ar)
+		if err == nil {
+			if err = j.addUpdates(ctx, res); err != nil {
+				res.Lease.Close()
+				return nil, err
+			}
+		}
 		var stale *archive.Stale
 		if err == nil || !errors.As(err, &stale) || n == attempts {
 			return res, err
@@ -263,6 +269,7 @@ func (j *job) lookup(ctx context.Context, key keyed, l *resolved) (*Result, erro
 	}
 	info := l.info
 	info.Packages, info.Epoch, info.TarSize, info.Built = rec.Info.Packages, rec.Info.Epoch, rec.Info.TarSize, rec.Info.Built
+	info.Updates = rec.Info.Updates
 	res := &Result{Root: rec.Root, Key: key.Key, Lease: lease, Cached: true, Info: info, Lock: l.Lock,
 		Seconds: j.seconds, took: time.Since(j.start), Downloaded: j.downloaded.Load()}
 	if err := j.remember(res, rec.Info.Unverified && !info.Unverified); err != nil {

@@ -33,6 +33,7 @@ type Request struct {
 	AllowOlder   bool // take a Release older than the last one seen
 	Offline      bool // ask no mirror
 	Fresh        bool // a mirror that does not answer is an error, even with a root at hand
+	CheckUpdates bool // ask the security pocket, if it is not taken from, what it has newer
 
 	kept map[string]string // the mirror each pocket was read from, once it is known
 }
@@ -83,6 +84,9 @@ func (r Request) normalize() (Request, error) {
 				return r, &UsageError{What: fmt.Sprintf("%q is not a package name", name), Next: "give names without version or architecture, separated by commas"}
 			}
 		}
+	}
+	if err := r.checkUpdates(); err != nil {
+		return r, err
 	}
 	for _, name := range append(slices.Clone(r.Components), r.Arch) {
 		if !isWord(name) {
@@ -149,6 +153,7 @@ type Info struct {
 	Include    []string     `json:"include,omitempty"`
 	Exclude    []string     `json:"exclude,omitempty"`
 	Pockets    []InfoPocket `json:"pockets"`
+	Updates    *InfoUpdates `json:"security_updates,omitempty"` // not known, or taken from there
 	Unverified bool         `json:"unverified,omitempty"`
 	Exceptions []string     `json:"exceptions,omitempty"` // expired keys, passed Valid-Until, ...: each a sentence
 	Warnings   []string     `json:"warnings,omitempty"`

@@ -22,34 +22,42 @@ type resolved struct {
 // open reads the verified Release of every pocket from the first mirror that works.
 func (j *job) open(ctx context.Context) (*archive.Archive, error) {
 	defer j.timed(StageRelease, time.Now())
+	o, err := j.archiveOptions(j.req.Pockets)
+	if err != nil {
+		return nil, err
+	}
+	return archive.Open(ctx, o)
+}
+
+// archiveOptions say how to read some of the suite's pockets.
+func (j *job) archiveOptions(pockets []string) (o archive.Options, err error) {
 	r := j.req
 	files := r.Keyring
 	if files == nil {
-		var err error
 		if files, err = j.Suites.Keyring(r.Suite); err != nil {
-			return nil, err
+			return o, err
 		}
 	}
 	keyring, err := pgp.ReadKeyring(files...)
 	if err != nil {
-		return nil, fmt.Errorf("read keyring: %w", err)
+		return o, fmt.Errorf("read keyring: %w", err)
 	}
-	o := archive.Options{
-		Suite: r.Suite, Keyring: keyring, Arch: r.Arch, Components: r.Components, Pockets: r.Pockets,
+	o = archive.Options{
+		Suite: r.Suite, Keyring: keyring, Arch: r.Arch, Components: r.Components, Pockets: pockets,
 		Mirrors: r.mirrorURLs("release"), PocketMirrors: make(map[string][]string), Moved: make(map[string][]string),
 		NoVerify: r.NoVerify, AllowExpired: r.AllowExpired, AllowOlder: r.AllowOlder,
 		Now: j.Now, Client: j.Client, Store: j.Store, Log: j.Log, OnBytes: j.received,
 	}
-	for _, p := range r.Pockets {
+	for _, p := range pockets {
 		o.PocketMirrors[p] = r.mirrorURLs(p)
 		if !r.OnlyThese {
 			_, o.Moved[p] = r.ownMirrors(p)
 		}
 		if len(o.PocketMirrors[p]) == 0 {
-			return nil, &UsageError{What: fmt.Sprintf("no mirror is left for the %s pocket", p), Next: fmt.Sprintf("name one with --mirror %s=URL, or drop --only-mirror", p)}
+			return o, &UsageError{What: fmt.Sprintf("no mirror is left for the %s pocket", p), Next: fmt.Sprintf("name one with --mirror %s=URL, or drop --only-mirror", p)}
 		}
 	}
-	return archive.Open(ctx, o)
+	return o, nil
 }
 
 // mirrorURLs lists what to try for a pocket: the user's and the host's mirrors, then the suite's own.

@@ -64,6 +64,22 @@ type Pocket struct {
 // Open reads the Release of every pocket, each from the first mirror that works. Errors: *NoMirror, by
 // which *pgp.Untrusted, ErrNotTrusted or ErrNotFound may be reached, and ErrOffline as an *Offline.
 func Open(ctx context.Context, o Options) (*Archive, error) {
+	a, err := prepare(o)
+	if err != nil {
+		return nil, err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, p := range a.Pockets {
+		g.Go(func() error { return a.open(ctx, p, 0) })
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// prepare makes an archive whose pockets have their mirrors, and no Release yet.
+func prepare(o Options) (*Archive, error) {
 	a := &Archive{o: o}
 	if err := a.defaults(); err != nil {
 		return nil, err
@@ -81,13 +97,6 @@ func Open(ctx context.Context, o Options) (*Archive, error) {
 			mirrors, moved = o.Suite.Hosts(s, o.Arch)
 		}
 		a.Pockets = append(a.Pockets, newPocket(s, mirrors, moved))
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	for _, p := range a.Pockets {
-		g.Go(func() error { return a.open(ctx, p, 0) })
-	}
-	if err := g.Wait(); err != nil {
-		return nil, err
 	}
 	return a, nil
 }
