@@ -113,6 +113,9 @@ func newClosure(s *resolve.Set) (closure, error) {
 }
 
 func lockPackage(p resolve.Package, required bool) (LockPackage, error) {
+	// A copy, for the entry's fields are parts of it: an index of 50 MB is not to outlive the selection.
+	p.Stanza = strings.Clone(strings.TrimRight(p.Stanza, "\n"))
+	p.Name = strings.Clone(p.Name)
 	size, err := strconv.ParseInt(p.Field("Size"), 10, 64)
 	if err != nil || size <= 0 || size > maxDebSize {
 		return LockPackage{}, fmt.Errorf("index entry of %s: bad Size %q", p.Name, p.Field("Size"))
@@ -128,7 +131,7 @@ func lockPackage(p resolve.Package, required bool) (LockPackage, error) {
 		Name: p.Name, Version: p.Field("Version"), Arch: p.Field("Architecture"), Pocket: p.Pocket,
 		Path: p.Field("Filename"), Size: size, SHA256: digest, Required: required,
 		Priority: p.Field("Priority"), Section: p.Field("Section"),
-		Stanza: strings.Clone(strings.TrimRight(p.Stanza, "\n")), Order: p.Order,
+		Stanza: p.Stanza, Order: p.Order,
 	}, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -101,7 +102,7 @@ type installer struct {
 	lock  *Lock
 	t     *unpack.Tree
 	db    *dpkg.Database
-	debs  deb.Pool
+	debs  *deb.Pool
 	pkgs  map[string]*pkg
 	ids   *unpack.IDs
 	nodes []unpack.Node
@@ -129,7 +130,7 @@ func newInstaller(l *Lock, o InstallOptions, t *unpack.Tree) *installer {
 		o.Log = io.Discard
 	}
 	in := &installer{
-		InstallOptions: o, lock: l, t: t, db: dpkg.New(t),
+		InstallOptions: o, lock: l, t: t, db: dpkg.New(t), debs: new(deb.Pool),
 		pkgs: make(map[string]*pkg, len(l.Packages)), started: map[string]bool{},
 		began: time.Now().Unix(),
 	}
@@ -156,10 +157,19 @@ func (in *installer) closeFiles() {
 }
 
 func (p *pkg) close() {
+	p.deb = nil
 	if p.file != nil {
 		p.file.Close()
 		p.file = nil
 	}
+}
+
+// slim gives back the decoders' memory before scripts run: to fork a container out of a process is to
+// copy its page tables and then, as it goes on, its pages.
+func (in *installer) slim() {
+	in.debs = new(deb.Pool)
+	runtime.GC() // what lies in a pool survives one collection
+	debug.FreeOSMemory()
 }
 
 // stages are the names of the packages that are unpacked and configured

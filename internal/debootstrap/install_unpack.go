@@ -231,6 +231,7 @@ func (u *unpacker) settle(names []string) error {
 	for _, n := range names {
 		round.Required[n] = in.pkgs[n].Required
 	}
+	in.slim()
 	lost, err := in.t.Settle()
 	if err != nil {
 		return err
