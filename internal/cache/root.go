@@ -143,7 +143,7 @@ func (s *Store) seal(ctx context.Context, t *Temp, tree string, m *Manifest, d D
 	if err := m.Settle(tree); err != nil {
 		return nil, err
 	}
-	if err := syncTree(tree); err != nil {
+	if err := Flush(tree); err != nil {
 		return nil, err
 	}
 	// What is left of a broken one makes room, if nobody uses it.
@@ -175,8 +175,9 @@ func (s *Store) seal(ctx context.Context, t *Temp, tree string, m *Manifest, d D
 	return &Lease{Root: d, Tree: s.rootPath(d), s: s, lock: lock}, nil
 }
 
-// syncTree flushes the whole filesystem: one call, where an fsync of each of 6,000 files takes seconds.
-func syncTree(tree string) error {
+// Flush writes out the whole filesystem that tree is on: one call, where an fsync of each of 6,000 files takes
+// seconds. Seal does so; a builder that has nothing to write for a while may have done it before.
+func Flush(tree string) error {
 	f, err := os.Open(tree)
 	if err != nil {
 		return err

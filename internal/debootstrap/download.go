@@ -38,11 +38,15 @@ func (j *job) install(ctx context.Context, ar *archive.Archive, lock *Lock, tree
 	out := &boundedLog{w: file, left: maxLog}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return j.download(ctx, ar, lock, d) })
+	// Scripts leave the disk idle: what they find unpacked is written out meanwhile, which leaves little to Seal.
+	flush := func() {
+		g.Go(func() error { return cache.Flush(tree) })
+	}
 	var inst *Installed
 	g.Go(func() error {
 		var err error
 		inst, err = Install(ctx, lock, InstallOptions{
-			Tree: tree, Open: d.open, Exec: j.Exec, Owners: j.Owners, Log: out, Progress: j.stageTimer(),
+			Tree: tree, Open: d.open, Exec: j.Exec, Owners: j.Owners, Log: out, Progress: j.stageTimer(), Unpacked: flush,
 		})
 		return err
 	})

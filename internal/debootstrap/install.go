@@ -41,6 +41,8 @@ type InstallOptions struct {
 	// Owners, if not nil, takes the owners that the disk cannot. Exec then does the same with what scripts ask for.
 	Owners  *cache.Owners
 	Workers int // packages unpacked at once; 0 is one a processor
+	// Unpacked is called when most of the tree is there and dpkg begins to configure it; may be nil.
+	Unpacked func()
 }
 
 // Installed is what a manifest needs beside the tree.

@@ -63,6 +63,9 @@ func (in *installer) configureAll(ctx context.Context, stages [][]string) error 
 				return err
 			}
 		}
+		if i == 0 && in.Unpacked != nil {
+			in.Unpacked()
+		}
 		if err := in.configure(ctx, i == 0 && len(stages) > 1); err != nil {
 			return err
 		}
