@@ -54,6 +54,9 @@ func (in *installer) prepare() (*undoing, error) {
 	if err := in.divert(u, "/sbin/start-stop-daemon", stubDaemon); err != nil {
 		return u, err
 	}
+	if err := in.divertFast(u); err != nil {
+		return u, err
+	}
 	if in.lock.Rules.Initctl {
 		return u, in.divert(u, "/sbin/initctl", stubInitctl)
 	}
