@@ -31,6 +31,7 @@ func (in *installer) finish(ctx context.Context) (*Installed, error) {
 		do   func() error
 	}{
 		{"remove what differs between builds", in.removeLitter},
+		{"sort what insserv wrote", in.sortDepends},
 		{"clear machine identity", in.clearIdentity},
 		{"set dates in shadow", func() error { return in.datePasswords(epoch) }},
 		{"write files", in.writeFiles},

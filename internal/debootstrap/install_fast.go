@@ -71,7 +71,7 @@ func (in *installer) divertFast(u *undoing) error {
 		}
 		script, err := fast.ReadFile("fast/" + path.Base(f.name) + ".sh")
 		if err == nil {
-			err = in.divert(u, f.name, string(script))
+			err = in.standIn(u, f.name, string(script))
 		}
 		if err != nil {
 			return err

@@ -309,6 +309,24 @@ func (t *Tree) Rename(from, to string) error {
 	})
 }
 
+// KeepTime calls f, which changes what is in the directory dir, and puts dir's mtime back.
+func (t *Tree) KeepTime(dir string, f func() error) error {
+	fd, err := t.openDir(dir)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: dir, Err: err}
+	}
+	err = f()
+	if e := unix.UtimesNanoAt(fd, ".", []unix.Timespec{st.Atim, st.Mtim}, 0); e != nil && err == nil {
+		err = &os.PathError{Op: "set the time of", Path: dir, Err: e}
+	}
+	return err
+}
+
 // DirEntry is one name in a directory.
 type DirEntry struct {
 	Name  string
