@@ -24,8 +24,8 @@ build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X main.revision=$(REVISION)" -o rootctl ./cmd/rootctl
 
 # What tests and the reference tools run. Nothing is installed when all of it is there.
-TEST_PROGRAMS := gpgv xz zstd bzip2 dpkg-deb newuidmap setpriv unshare
-TEST_PACKAGES := gpgv xz-utils zstd bzip2 dpkg uidmap util-linux
+TEST_PROGRAMS := gpgv xz zstd bzip2 dpkg-deb newuidmap setpriv unshare qemu-arm-static
+TEST_PACKAGES := gpgv xz-utils zstd bzip2 dpkg uidmap util-linux qemu-user-static
 REFERENCE_PROGRAMS := debootstrap mmdebstrap bwrap
 REFERENCE_PACKAGES := debootstrap mmdebstrap bubblewrap
 

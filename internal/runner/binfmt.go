@@ -15,6 +15,8 @@ type Format struct {
 	Mask        []byte `json:"mask"`
 	// Optional: the host has a registration that serves as well, for kernels that keep none for a container alone.
 	Optional bool `json:"optional,omitempty"`
+
+	filesystem string // replaces binfmt_misc
 }
 
 // line is what the kernel reads (its admin-guide/binfmt-misc): F opens the interpreter at once, C gives setuid programs

@@ -13,7 +13,10 @@ func (s *Spec) planFormat(p Plan) Plan {
 	if s.Format == nil || !s.ownUsers() {
 		return p
 	}
-	o := Op{Verb: VerbFormat, Type: s.Format.Name, Source: s.Format.Interpreter, Data: s.Format.line()}
+	o := Op{Verb: VerbFormat, Type: "binfmt_misc", Source: s.Format.Interpreter, Data: s.Format.line()}
+	if s.Format.filesystem != "" {
+		o.Type = s.Format.filesystem
+	}
 	if s.Format.Optional {
 		o.Options = []string{"or the host's"}
 	}
@@ -42,7 +45,7 @@ const registerOnHost = "register it on the host: apt-get install qemu-user-stati
 func (l *lowering) format(o *Op) {
 	optional := len(o.Options) > 0
 	refusable := []int{l.here()}
-	l.add("fsopen binfmt_misc", unix.SYS_FSOPEN, "binfmt_misc", unix.FSOPEN_CLOEXEC).to(slotFS)
+	l.add("fsopen "+o.Type, unix.SYS_FSOPEN, o.Type, unix.FSOPEN_CLOEXEC).to(slotFS)
 	refusable = append(refusable, l.here())
 	l.add("fsconfig create", unix.SYS_FSCONFIG, slotFS, unix.FSCONFIG_CMD_CREATE, 0, 0, 0)
 	l.add("fsmount", unix.SYS_FSMOUNT, slotFS, unix.FSMOUNT_CLOEXEC, attrsData).to(slotMount)

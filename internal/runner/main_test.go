@@ -43,6 +43,7 @@ type job struct {
 	Remove []string
 	Locks  []string
 	Guard  bool // no container, only a keeper, until killed
+	Outer  bool // this process plays a host with a registration; see outerHelper
 }
 
 func helper(s string) int {
@@ -50,6 +51,9 @@ func helper(s string) int {
 	if err := json.Unmarshal([]byte(s), &j); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 125
+	}
+	if j.Outer {
+		return outerHelper(j)
 	}
 	keep := Keep{Remove: j.Remove}
 	for _, l := range j.Locks {
