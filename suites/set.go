@@ -1,6 +1,7 @@
 package suites
 
 import (
+	"bytes"
 	"embed"
 	"errors"
 	"fmt"
@@ -22,10 +23,17 @@ const (
 	maxKeyring   = 1 << 20
 )
 
-// Set is the suites known: the embedded ones and those of users' folders.
+// Set is the suites known: the embedded ones, those of users' folders, and those added by With.
 type Set struct {
 	layers []layer // a later one hides an earlier one's files
 	names  []string
+	added  []Suite
+}
+
+// Folder is a user's folder of suite files, by the name that errors say.
+type Folder struct {
+	fs.FS
+	Name string
 }
 
 // layer is one folder of suite files.
@@ -49,7 +57,9 @@ func (e *UnknownSuite) Error() string {
 }
 
 // Hint is the next step to take.
-func (e *UnknownSuite) Hint() string { return "rootctl suites lists the names known" }
+func (e *UnknownSuite) Hint() string {
+	return "rootctl suites lists the names known; one that is newer is asked for with --mirror URL or --mirror default"
+}
 
 // Load reads the names of the embedded suites and of those in extra, whose files hide earlier ones
 // of the same name. A file is parsed when it is asked for: the look-up of one codename stands before
@@ -57,12 +67,16 @@ func (e *UnknownSuite) Hint() string { return "rootctl suites lists the names kn
 func Load(extra ...fs.FS) (*Set, error) {
 	s := &Set{layers: []layer{{embedded, "suites"}}}
 	for i, f := range extra {
-		s.layers = append(s.layers, layer{f, fmt.Sprintf("own suites %d", i+1)})
+		name := fmt.Sprintf("own suites %d", i+1)
+		if folder, ok := f.(Folder); ok {
+			name = folder.Name
+		}
+		s.layers = append(s.layers, layer{f, name})
 	}
 	for _, l := range s.layers {
 		files, err := fs.ReadDir(l.fsys, ".")
 		if err != nil && !(errors.Is(err, fs.ErrNotExist)) {
-			return nil, fmt.Errorf("read suites: %w", err)
+			return nil, fmt.Errorf("read suites of %s: %w", l.name, err)
 		}
 		for _, f := range files {
 			if n, ok := strings.CutSuffix(f.Name(), ".toml"); ok && !f.IsDir() {
@@ -75,24 +89,66 @@ func Load(extra ...fs.FS) (*Set, error) {
 	return s, nil
 }
 
-// Lookup finds a suite by codename, or else by alias. The error for a name that is not there is an
-// *UnknownSuite.
-func (s *Set) Lookup(name string) (Suite, error) {
-	if _, ok := slices.BinarySearch(s.names, name); ok {
-		return s.parse(name)
+// With returns a set that knows one suite more, or instead of the one of its codename.
+func (s *Set) With(su Suite) (*Set, error) {
+	if len(su.Components) == 0 {
+		su.Components = []string{"main"}
 	}
-	known := slices.Clone(s.names)
-	for _, n := range s.names {
-		su, err := s.parse(n)
-		if err != nil {
-			return Suite{}, err
-		}
-		if slices.Contains(su.Names(), name) {
+	if err := su.check(); err != nil {
+		return nil, err
+	}
+	return &Set{layers: s.layers, names: s.names, added: append([]Suite{su}, s.added...)}, nil
+}
+
+// Lookup finds a suite by codename, or else by role or alias. The error for a name that is not there
+// is an *UnknownSuite. No more files are parsed than must be: most names are codenames.
+func (s *Set) Lookup(name string) (Suite, error) {
+	for _, su := range s.added {
+		if su.Codename == name {
 			return su, nil
 		}
-		known = append(known, su.Names()[1:]...)
 	}
-	return Suite{}, &UnknownSuite{Name: name, Near: near(name, known)}
+	if s.Has(name) {
+		return s.parse(name)
+	}
+	for _, n := range s.names {
+		if b, _, err := s.read(n+".toml", maxSuiteFile); err != nil || !bytes.Contains(b, []byte(`"`+name+`"`)) && !bytes.Contains(b, []byte(`'`+name+`'`)) {
+			continue // it cannot have that alias
+		}
+		if su, err := s.parse(n); err != nil {
+			return Suite{}, err
+		} else if slices.Contains(su.Names(), name) {
+			return su, nil
+		}
+	}
+	return Suite{}, &UnknownSuite{Name: name, Near: near(name, s.known())}
+}
+
+// Has says whether a suite of that codename has a file.
+func (s *Set) Has(codename string) bool {
+	_, ok := slices.BinarySearch(s.names, codename)
+	return ok
+}
+
+// known are all names of all suites.
+func (s *Set) known() []string {
+	names := slices.Clone(s.names)
+	for _, su := range s.All() {
+		names = append(names, su.Names()[1:]...)
+	}
+	return names
+}
+
+// Defaults returns the suite of a family whose rules serve for a suite that is not known: the newest
+// of those that rootctl brings, which is the one without a version if there is such a one.
+func (s *Set) Defaults(family string) (newest Suite, ok bool) {
+	own := &Set{layers: s.layers[:1], names: s.names}
+	for _, su := range own.All() {
+		if su.Family == family && (!ok || newest.Version != "" && (su.Version == "" || su.Version > newest.Version)) {
+			newest, ok = su, true
+		}
+	}
+	return newest, ok
 }
 
 // All returns every suite that parses, by codename. Check tells of the others.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -132,8 +133,15 @@ func (a *app) warn(format string, args ...any) {
 	fmt.Fprintln(a.stderr, "warning: "+printable(fmt.Sprintf(format, args...)))
 }
 
-// suites are the embedded definitions and those of the user's configuration folders.
-func (a *app) suites() (*suites.Set, error) { return suites.Load() }
+// suites are the embedded definitions and those of the suites folders beside the configuration files.
+func (a *app) suites() (*suites.Set, error) {
+	var own []fs.FS
+	for _, file := range a.configFiles() {
+		dir := filepath.Join(filepath.Dir(file), "suites")
+		own = append(own, suites.Folder{FS: os.DirFS(dir), Name: dir})
+	}
+	return suites.Load(own...)
+}
 
 // hostArch is Debian's name of the architecture rootctl runs on.
 func hostArch() string {

@@ -32,19 +32,22 @@ func newBuildCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			req, err := sel.request(a, set, names[0])
-			if err != nil {
-				return err
+			req, wrong := sel.request(a, set, names[0])
+			if wrong != nil && !sel.asksFor(wrong) {
+				return wrong
 			}
 			store, err := a.openStore()
 			if err != nil {
 				return err
 			}
-			if !req.Offline { // which builds nothing
+			if !sel.offline { // which builds nothing
 				var done bool
 				if done, a.enterErr = a.enter(); done {
 					return nil
 				}
+			}
+			if req, err = a.settle(c.Context(), store, &sel, set, names[0], req, wrong); err != nil {
+				return err
 			}
 			b, err := a.build(c.Context(), store, req, tag)
 			if err != nil {

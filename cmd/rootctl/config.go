@@ -76,6 +76,9 @@ func (a *app) configuredMirrors(s suites.Suite) ([]debootstrap.Mirror, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(c.Mirrors) == 0 {
+		return nil, nil
+	}
 	if err := a.checkMirrorKeys(c); err != nil {
 		return nil, err
 	}

@@ -20,16 +20,14 @@ func parseName(set *suites.Set, name string) (debootstrap.Request, error) {
 		r.Arch = arch
 	}
 	var err error
+	if suite, variant := cutVariant(rest); variant != "" && !set.Has(rest) {
+		if s, e := set.Lookup(suite); e == nil {
+			r.Suite, r.Variant = s, variant
+			return r, nil
+		}
+	}
 	if r.Suite, err = set.Lookup(rest); err == nil {
 		return r, nil
-	}
-	for _, v := range resolve.Variants() {
-		if suite, ok := strings.CutSuffix(rest, "-"+v); ok {
-			if s, e := set.Lookup(suite); e == nil {
-				r.Suite, r.Variant = s, v
-				return r, nil
-			}
-		}
 	}
 	if suite, variant, ok := cutLast(rest, "-"); ok {
 		if s, e := set.Lookup(suite); e == nil {
@@ -38,6 +36,26 @@ func parseName(set *suites.Set, name string) (debootstrap.Request, error) {
 		}
 	}
 	return r, err
+}
+
+// cutVariant splits the suite of SUITE-VARIANT from a known variant, "" if there is none.
+func cutVariant(name string) (suite, variant string) {
+	for _, v := range resolve.Variants() {
+		if suite, ok := strings.CutSuffix(name, "-"+v); ok {
+			return suite, v
+		}
+	}
+	return name, ""
+}
+
+// suiteWord is the part of a name that stands for the suite: codename, role or alias.
+func suiteWord(set *suites.Set, name string) string {
+	rest, _, _ := strings.Cut(name, ":")
+	if set.Has(rest) {
+		return rest
+	}
+	suite, _ := cutVariant(rest)
+	return suite
 }
 
 // cutLast cuts s at the last sep.
@@ -62,6 +80,11 @@ func (a *app) cached(s *cache.Store, name string) (cache.Ref, error) {
 	}
 	if set, e := a.suites(); e == nil {
 		if req, e := parseName(set, name); e == nil && req.Name(hostArch()) != name {
+			if word := suiteWord(set, name); word == req.Suite.Role {
+				if last, ok := debootstrap.LastRole(s, req.Suite.Family, word); ok {
+					req.Suite.Codename = last.Codename
+				}
+			}
 			return s.Ref(req.Name(hostArch()))
 		}
 	}

@@ -132,7 +132,7 @@ func (a *app) rootFor(ctx context.Context, store *cache.Store, sel *selection, n
 		return nil, "", err
 	}
 	req, err := sel.request(a, set, name)
-	if err != nil {
+	if req, err = a.settle(ctx, store, sel, set, name, req, err); err != nil {
 		return nil, "", fmt.Errorf("run %s: %w", name, err)
 	}
 	if sel.given() {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,6 +39,7 @@ func TestScripts(t *testing.T) {
 	unsigned.Signers = []*testarchive.Key{}
 	unsignedServer := unsigned.Serve(t)
 	more := mirrorEnv(t, archive)
+	maps.Copy(more, suiteEnv(t, archive))
 	keyring := filepath.Join(t.TempDir(), "fixture.gpg")
 	if err := os.WriteFile(keyring, archive.Keyring(), 0o644); err != nil {
 		t.Fatal(err)

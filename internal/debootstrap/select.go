@@ -130,6 +130,7 @@ func (j *job) received(n int64) {
 func (j *job) resolve(ctx context.Context, ar *archive.Archive) (*resolved, error) {
 	defer j.timed(StageIndex, time.Now())
 	req := j.req
+	req.Suite.Archived = ar.Archived()
 	if req.KeepMirror {
 		req.kept = make(map[string]string)
 		for _, p := range ar.Pockets {

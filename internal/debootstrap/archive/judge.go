@@ -33,6 +33,17 @@ func (a *Archive) isArchiveHost(p *Pocket, i int) bool {
 	return slices.ContainsFunc(own.ArchivesFor(a.o.Arch), func(u string) bool { return strings.TrimRight(u, "/") == p.mirrors[i] })
 }
 
+// Archived says whether the suite is to be taken for archived: it is known to be, or it is past its end of
+// life and was found on its archive host alone.
+func (a *Archive) Archived() bool {
+	s, p := a.o.Suite, a.Pocket("release")
+	if s.Archived || p == nil {
+		return s.Archived
+	}
+	at := p.current()
+	return s.Ended(a.o.Now()) && at >= p.moved && a.isArchiveHost(p, at)
+}
+
 // found says where a suite was found that is not where it was looked for first.
 func (a *Archive) found(p *Pocket, i int) []string {
 	switch mirror := fetch.RedactURL(p.mirrors[i]); {

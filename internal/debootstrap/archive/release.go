@@ -63,6 +63,8 @@ func parseRelease(text []byte) (*Release, error) {
 		return nil, errors.New("parse Release: it is empty")
 	case r.Date.IsZero():
 		return nil, errors.New("parse Release: no Date")
+	case r.Files == nil && control.Field(string(text), "SHA512") != "":
+		return nil, errors.New("parse Release: no SHA256 sums, and those of SHA512 are not read yet")
 	case r.Files == nil:
 		return nil, errors.New("parse Release: no SHA256 sums")
 	}
