@@ -52,7 +52,7 @@ func stretchArchive(t *testing.T) *testarchive.Archive {
 	names := stretchNames(t)
 	byApt := []string{"adduser", "apt", "gpgv", "libapt-pkg5.0", "libstdc++6"} // not required, but for apt
 	var gz, xz int
-	for _, p := range xenial.closure(t, names) {
+	for _, p := range xenial.closure(t, append(names, "file")) {
 		d := xenial.fetch(t, p)
 		d.Control["Priority"] = "optional"
 		if slices.Contains(names, p.Name) && !slices.Contains(byApt, p.Name) {
@@ -98,6 +98,10 @@ func TestRealStretchShape(t *testing.T) {
 			t.Errorf("second build: %+v", b)
 		}
 	})
+	t.Run("apt inside", func(t *testing.T) {
+		r.buildSuite(t, append(flags, "--keep-mirror", "--tag", "stretch-kept", "stretch")...)
+		checkAptInside(t, r, "stretch-kept")
+	})
 	t.Run("refused", func(t *testing.T) { stretchRefused(t, r, a, server, flags) })
 }
 
@@ -129,6 +133,19 @@ echo $(readlink /bin/sh) $(grep -c ':0:99999:7:::$' /etc/shadow) $(ls /dev | wc 
 	if len(f) < 3 || f[0] != "dash" || f[1] == "0" || !strings.Contains(out, "1.18.") {
 		t.Errorf("inside: %s", out)
 	}
+}
+
+// checkAptInside has apt in a root of an archived suite read its indices, and install something.
+func checkAptInside(t *testing.T, r *real, name string) {
+	t.Helper()
+	out, errs, code := r.rootctl(t, "run", "--net=host", name, "--", "sh", "-c", `set -e
+apt-get update -o Acquire::Retries=3
+apt-get install -qq -y --no-install-recommends file >/dev/null 2>&1
+file -b /bin/sh`)
+	if code != 0 || !strings.Contains(out, "symbolic link to dash") || strings.Contains(out+errs, "E: ") {
+		t.Errorf("apt inside: exit code %d\n%s%s", code, out, errs)
+	}
+	t.Log(out + errs)
 }
 
 // stretchRefused serves the same packages signed otherwise.
