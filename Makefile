@@ -42,8 +42,15 @@ define need
 	fi
 endef
 
+# The user is one without rights but with id ranges, which useradd gives.
 tools-for-tests:
 	@$(call need,$(TEST_PROGRAMS),$(TEST_PACKAGES))
+	@id rootctl-test >/dev/null 2>&1 && grep -qs ^rootctl-test: /etc/subuid && exit 0; \
+	sudo=""; [ "$$(id -u)" = 0 ] || sudo="sudo -n"; \
+	if $$sudo true 2>/dev/null; then \
+		id rootctl-test >/dev/null 2>&1 || $$sudo useradd --no-create-home --shell /usr/sbin/nologin rootctl-test; \
+		grep -qs ^rootctl-test: /etc/subuid || $$sudo usermod --add-subuids 1000000000-1000065535 --add-subgids 1000000000-1000065535 rootctl-test; \
+	fi
 
 # STRICT=--strict makes a skip a failure. The tests on the real archives are among these: they run
 # where an archive can be reached, and say so loudly where not.

@@ -123,6 +123,9 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 			spec.Hosts = fmt.Appendf(hosts, "\n127.0.1.1 %s\n", spec.Hostname)
 		}
 	}
+	if err := a.fitOwners(lease); err != nil {
+		return runner.Status{}, err
+	}
 	spec.Lower = []string{lease.Tree}
 	if a.inside.single() && inRoot(lease.Tree, "apt-get") {
 		// apt would become a user that is not there. Only this copy is told.

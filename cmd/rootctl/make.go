@@ -36,6 +36,7 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 	scripts := &executor{log: a.log(), note: a.say, inside: a.inside, owners: a.newOwners()}
 	canBuild := func() (err error) {
 		if err = a.canBuild(); err == nil {
+			a.noteOtherCache(req.Name(hostArch()))
 			scripts.format, err = a.format(req.Arch)
 		}
 		return err

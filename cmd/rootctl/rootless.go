@@ -51,6 +51,38 @@ func (a *app) newOwners() *cache.Owners {
 	return nil
 }
 
+// fitOwners makes a root usable that the user has built with other ids than there are now.
+func (a *app) fitOwners(l *cache.Lease) error {
+	switch {
+	case a.inside == nil:
+	case !a.inside.single() && l.Flat():
+		return l.RestoreOwners()
+	case a.inside.single() && l.Foreign():
+		return withHint(fmt.Errorf("root %s was built with id ranges that you no longer have", l.Root.Short()),
+			"have them back (/etc/subuid, /etc/subgid, newuidmap), or build it again: rootctl --cache OTHERDIR build ...")
+	}
+	return nil
+}
+
+// noteOtherCache tells of the cache of root, or of the user behind sudo, before a root is built that may be there.
+func (a *app) noteOtherCache(name string) {
+	const roots = "/var/cache/rootctl"
+	if a.inside != nil {
+		if _, err := os.Lstat(roots); err == nil {
+			a.say("note: the cache of root, %s, cannot be read by you: building %s for you", roots, name)
+		}
+		return
+	}
+	u, err := user.LookupId(a.getenv("SUDO_UID"))
+	if err != nil || u.Uid == "0" {
+		return
+	}
+	theirs := filepath.Join(u.HomeDir, ".cache", "rootctl")
+	if _, err := os.Lstat(filepath.Join(theirs, "refs", name)); err == nil {
+		a.say("note: the cache of user %s, %s, has %s and root's has not: building it for root; without sudo it is there", u.Username, theirs, name)
+	}
+}
+
 // idsOf gives a container the ids of this namespace. It reports false outside of one: there a block is claimed.
 func (i *inside) idsOf(spec *runner.Spec) bool {
 	if i == nil {
