@@ -19,8 +19,10 @@ func TestPlan(t *testing.T) {
 	for name, s := range map[string]Spec{
 		"run": {Lower: []string{"/cache/root"}, Work: "/cache/tmp/x", Argv: []string{"bash"}, TTY: true, IDs: ids,
 			Binds: []Bind{{Src: "/"}, {Src: "/", Dst: "/host", ReadOnly: true}, {Src: "/etc/passwd", Dst: "/p", Identity: true}}},
-		"build": {Dir: "/cache/tmp/x/tree", Argv: []string{"dpkg", "--configure", "-a"}, UserNS: "host", NoFsync: true, DevNodes: []string{".devfsd"}},
-		"host":  {Lower: []string{"/a", "/b"}, Argv: []string{"true"}, UserNS: "own", IDs: ids, Net: "host", Tmpfs: []string{"/var/tmp"}},
+		"build":  {Dir: "/cache/tmp/x/tree", Argv: []string{"dpkg", "--configure", "-a"}, UserNS: "host", NoFsync: true, DevNodes: []string{".devfsd"}},
+		"host":   {Lower: []string{"/a", "/b"}, Argv: []string{"true"}, UserNS: "own", IDs: ids, Net: "host", Tmpfs: []string{"/var/tmp"}},
+		"range":  {Lower: []string{"/a"}, Argv: []string{"true"}, Nested: true, IDs: IDRange{Size: 65537}, Binds: []Bind{{Src: "/", Dst: "/all"}}},
+		"single": {Dir: "/a", Argv: []string{"true"}, Nested: true, IDs: IDRange{Size: 1}, RecordOwners: true},
 		"foreign": {Lower: []string{"/a"}, Argv: []string{"true"}, IDs: ids, Format: &Format{Name: "qemu-x", Interpreter: "/usr/bin/qemu-x",
 			Magic: []byte("\x7fELF"), Mask: []byte("\xff\xff\xff\xff"), Optional: true}},
 	} {
