@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/pem"
 	"errors"
+	"io"
+	"log"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -20,7 +22,9 @@ import (
 // authority, and from a folder.
 func mirrorEnv(t *testing.T, archive *testarchive.Archive) map[string]string {
 	t.Helper()
-	secure := httptest.NewTLSServer(archive.Handler())
+	secure := httptest.NewUnstartedServer(archive.Handler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that are to fail
+	secure.StartTLS()
 	t.Cleanup(secure.Close)
 	dir := t.TempDir()
 	authority := filepath.Join(dir, "authority.pem")
