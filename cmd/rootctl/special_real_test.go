@@ -22,6 +22,7 @@ echo hardlinks: $(find / -xdev -type f -links +1 -printf '%n\n' | sort -n | tail
 echo users: $(awk -F: '$3 >= 100 && $3 < 65000 {print $1}' /etc/passwd)
 echo klibc: $(ls -d /usr/share/initramfs-tools/hooks/klibc^* 2>/dev/null)
 echo apparmor: $(readlink /etc/apparmor.d/disable/usr.sbin.rsyslogd)
+echo merging: $(for p in usrmerge usr-is-merged perl; do test ! -e $p.list || echo $p; done)
 echo removed: $(grep remove-on-upgrade /var/lib/dpkg/status)
 `
 
@@ -62,8 +63,8 @@ func TestRealSpecialCases(t *testing.T) {
 		{"xenial-important", nil, []string{byDash, unmerged, "apparmor: /etc/apparmor.d/usr.sbin.rsyslogd",
 			"klibc: /usr/share/initramfs-tools/hooks/klibc^i-t",
 			"users: systemd-timesync systemd-network systemd-resolve systemd-bus-proxy syslog _apt"}},
-		{"bookworm", nil, []string{"shell: /usr/bin/dash dash", mergedAll, "users:"}},
-		{"trixie", []string{"--include", "procps", "--tag", "trixie-procps"}, []string{"shell: /usr/bin/dash", mergedAll, "users:",
+		{"bookworm", nil, []string{"shell: /usr/bin/dash dash", mergedAll, "users:", "merging: usr-is-merged"}},
+		{"trixie", []string{"--include", "procps", "--tag", "trixie-procps"}, []string{"shell: /usr/bin/dash", mergedAll, "users:", "merging:",
 			"removed: /etc/sysctl.conf newconffile remove-on-upgrade"}},
 		{"resolute", nil, []string{"shell: /usr/bin/dash", mergedAll, "hardlinks: 115", "users:", // 114 more names of one file
 			"removed: /etc/sysctl.conf newconffile remove-on-upgrade"}},

@@ -127,7 +127,7 @@ func checkStretch(t *testing.T, r *real, name string) {
 for d in bin sbin lib; do test -d /$d && ! test -L /$d; done
 dpkg -l | awk '$1 != "ii" && NR > 5' | grep . && exit 1
 test ! -e /etc/unsupported-skip-usrmerge-conversion
-dpkg-query -W -f '${Package}\n' makedev usr-is-merged usrmerge 2>/dev/null && exit 1
+for p in makedev usr-is-merged usrmerge; do test ! -e /var/lib/dpkg/info/$p.list; done
 echo $(readlink /bin/sh) $(grep -c ':0:99999:7:::$' /etc/shadow) $(ls /dev | wc -w) $(dpkg --version | head -1)`)
 	f := strings.Fields(out)
 	if len(f) < 3 || f[0] != "dash" || f[1] == "0" || !strings.Contains(out, "1.18.") {

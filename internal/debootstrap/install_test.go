@@ -344,7 +344,7 @@ func TestInstallPipelines(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &f.logs)
 	}
-	if done[0] != "base-files" || done[len(done)-1] != "libc6" {
+	if done[0] != "base-files" || done[len(done)-1] != "libc6" || len(done) != len(f.lock.Packages) {
 		t.Errorf("unpacked in order %v", done)
 	}
 }

@@ -168,6 +168,11 @@ func TestStretchRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	https := req
+	https.Suite.Archives = map[string][]string{"default": {"https://archive.example.org/debian"}}
+	if got := https.extraBase(); !slices.Equal(got, []string{"ca-certificates", "apt-transport-https"}) || len(req.extraBase()) > 0 {
+		t.Errorf("for https: %q, else %q", got, req.extraBase())
+	}
 	ix, err := resolve.NewIndex([]resolve.Source{stretchSource()})
 	if err != nil {
 		t.Fatal(err)
