@@ -26,6 +26,14 @@ func mirrorEnv(t *testing.T, archive *testarchive.Archive) map[string]string {
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that are to fail
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
+	locked := httptest.NewUnstartedServer(func() http.Handler {
+		h := archive.Handler()
+		h.User, h.Password = "builder", "s3cret-w0rd"
+		return h
+	}())
+	locked.TLS = secure.TLS.Clone()
+	locked.StartTLS()
+	t.Cleanup(locked.Close)
 	dir := t.TempDir()
 	authority := filepath.Join(dir, "authority.pem")
 	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw})
@@ -51,7 +59,7 @@ func mirrorEnv(t *testing.T, archive *testarchive.Archive) map[string]string {
 	}())
 	t.Cleanup(two.Close)
 	return map[string]string{
-		"TWO": two.URL,
+		"TWO": two.URL, "LOCKED": locked.URL,
 		"TLS": secure.URL, "AUTHORITY": authority, "FOLDER": folder, "FILE": (&url.URL{Scheme: "file", Path: folder}).String(),
 	}
 }
