@@ -56,11 +56,12 @@ func (r Request) keptMirror(pocket string) string {
 	if m := r.kept[pocket]; m != "" {
 		return m
 	}
-	if r.sameArchive(pocket) {
-		return r.kept["release"]
-	}
-	if urls := r.mirrorURLs(pocket); len(urls) > 0 {
+	urls := r.mirrorURLs(pocket)
+	switch {
+	case len(urls) > 0 && !(r.sameArchive(pocket) && slices.Contains(r.mirrorURLs("release"), urls[0])):
 		return withoutUser(urls[0])
+	case r.sameArchive(pocket):
+		return r.kept["release"]
 	}
 	return ""
 }

@@ -129,6 +129,12 @@ func TestSourcesList(t *testing.T) {
 	if d := cmp.Diff(want, r.files(closure{}, nil)[0].Content); d != "" {
 		t.Errorf("kept mirror (-want +got):\n%s", d)
 	}
+	own := r
+	own.Mirrors = append(own.Mirrors, Mirror{URL: "http://user:secret@sec.example/ubuntu", Pocket: "security", From: "--mirror"})
+	want = strings.Replace(want, "https://near.example/ubuntu bionic-security", "http://sec.example/ubuntu bionic-security", 1)
+	if d := cmp.Diff(want, own.files(closure{}, nil)[0].Content); d != "" {
+		t.Errorf("kept mirror of one pocket (-want +got):\n%s", d)
+	}
 	if d := cmp.Diff([]string{"ca-certificates"}, r.extraBase()); d != "" {
 		t.Errorf("packages for https (-want +got):\n%s", d)
 	}

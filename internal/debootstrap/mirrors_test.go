@@ -16,7 +16,7 @@ func TestMirrorOrder(t *testing.T) {
 	given := []Mirror{
 		{URL: "http://a", From: "--mirror"}, {URL: "http://s", Pocket: "security", From: "--mirror"},
 		{URL: "http://c", From: "configuration"}, {URL: "http://u", Pocket: "updates", From: "configuration"},
-		{URL: "http://h", Pocket: "release", From: "host"}, {URL: "http://a", Pocket: "release", From: "host"},
+		{URL: "http://h", Pocket: "release", From: "host"}, {URL: "http://a", Pocket: "release", From: "host"}, {URL: "http://all", From: "host"},
 	}
 	for _, c := range []struct {
 		summary, pocket string
@@ -25,11 +25,11 @@ func TestMirrorOrder(t *testing.T) {
 		want            []string
 	}{
 		{"release", "release", ubuntu, false, []string{"http://a", "http://c", "http://h", own}},
-		{"a pocket's own goes first", "security", ubuntu, false, []string{"http://s", "http://a", "http://c", own}},
-		{"but not before another place's", "updates", ubuntu, false, []string{"http://a", "http://u", "http://c", own}},
-		{"only these", "security", ubuntu, true, []string{"http://s", "http://a", "http://c"}},
+		{"a pocket's own stand in for others", "security", ubuntu, false, []string{"http://s", "http://c", "http://all", own}},
+		{"but not for another place's", "updates", ubuntu, false, []string{"http://a", "http://u", "http://all", own}},
+		{"only these", "security", ubuntu, true, []string{"http://s", "http://c", "http://all"}},
 		{"Debian's security archive lies apart", "security", debian, false, []string{"http://s", "http://security.example"}},
-		{"its updates do not", "updates", debian, false, []string{"http://a", "http://u", "http://c", own}},
+		{"its updates do not", "updates", debian, false, []string{"http://a", "http://u", "http://all", own}},
 	} {
 		c.r.Mirrors, c.r.OnlyThese = given, c.only
 		if d := cmp.Diff(c.want, c.r.mirrorURLs(c.pocket)); d != "" {

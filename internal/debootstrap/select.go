@@ -61,8 +61,8 @@ func (j *job) archiveOptions(pockets []string) (o archive.Options, err error) {
 }
 
 // mirrorURLs lists what to try for a pocket: the user's and the host's mirrors, then the suite's own.
-// Of mirrors told in one place, those for this pocket go first. A mirror given for no pocket in
-// particular holds all pockets of Ubuntu, but not Debian's security archive, which has hosts of its own.
+// Of mirrors told in one place, those for this pocket stand in for those for none in particular. These hold
+// all pockets of Ubuntu, but not Debian's security archive, which has hosts of its own.
 func (r Request) mirrorURLs(pocket string) []string {
 	var urls []string
 	add := func(more ...string) {
@@ -77,13 +77,12 @@ func (r Request) mirrorURLs(pocket string) []string {
 		for n < len(rest) && rest[n].From == rest[0].From {
 			n++
 		}
-		for _, m := range rest[:n] {
-			if m.Pocket == pocket {
-				add(m.URL)
-			}
+		of := pocket
+		if !slices.ContainsFunc(rest[:n], func(m Mirror) bool { return m.Pocket == pocket }) && r.sameArchive(pocket) {
+			of = ""
 		}
 		for _, m := range rest[:n] {
-			if m.Pocket == "" && r.sameArchive(pocket) {
+			if m.Pocket == of {
 				add(m.URL)
 			}
 		}
