@@ -144,6 +144,27 @@ func (b *Builder) Build(ctx context.Context, req Request) (*Result, error) {
 	}
 }
 
+// Resolve returns the Lock of req for what the archive holds now, and builds nothing.
+func (b *Builder) Resolve(ctx context.Context, req Request) (*Lock, error) {
+	req, err := req.normalize()
+	if err != nil {
+		return nil, err
+	}
+	if b.Progress == nil {
+		b.Progress = func(Event) {}
+	}
+	j := &job{Builder: b, req: req, start: time.Now(), seconds: make(map[string]float64)}
+	ar, err := j.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l, err := j.resolve(ctx, ar)
+	if err != nil {
+		return nil, err
+	}
+	return l.Lock, nil
+}
+
 // timed adds the time since start to a stage.
 func (j *job) timed(stage string, start time.Time) {
 	j.mu.Lock()

@@ -132,7 +132,7 @@ func newInstaller(l *Lock, o InstallOptions, t *unpack.Tree) *installer {
 		o.Log = io.Discard
 	}
 	in := &installer{
-		InstallOptions: o, lock: l, t: t, db: dpkg.New(t), debs: new(deb.Pool),
+		InstallOptions: o, lock: l, t: t, db: dpkg.New(t, l.Rules.RootOrderMod), debs: new(deb.Pool),
 		pkgs: make(map[string]*pkg, len(l.Packages)), started: map[string]bool{},
 		began: time.Now().Unix(),
 	}

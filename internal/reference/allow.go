@@ -12,7 +12,7 @@ import (
 // Allowed is one entry of the allow-list: a difference that is meant, with its reason. Where
 // differences of its kind that match lie, they are no failure.
 type Allowed struct {
-	Pattern   string   // path.Match; "dir/**" is all below dir
+	Pattern   string   // path.Match; "dir/**" is all below dir, "**/name" a name at any depth
 	Kinds     []string // of Kinds, or "*"
 	Reference string   // debootstrap, mmdebstrap or *
 	Suites    []string // patterns for SUITE or SUITE/VARIANT
@@ -50,7 +50,8 @@ func ReadAllowed(r io.Reader) ([]*Allowed, error) {
 		if !slices.Contains([]string{"*", "debootstrap", "mmdebstrap"}, a.Reference) {
 			return nil, fmt.Errorf("allow-list line %d: no reference %q", line, a.Reference)
 		}
-		for _, p := range append([]string{strings.TrimSuffix(a.Pattern, "/**")}, a.Suites...) {
+		pattern := strings.TrimPrefix(strings.TrimSuffix(a.Pattern, "/**"), "**/")
+		for _, p := range append([]string{pattern}, a.Suites...) {
 			if _, err := path.Match(p, ""); err != nil {
 				return nil, fmt.Errorf("allow-list line %d: pattern %q: %w", line, p, err)
 			}
@@ -74,11 +75,26 @@ func (a *Allowed) allows(d Difference) bool {
 	if !slices.Contains(a.Kinds, "*") && !slices.Contains(a.Kinds, d.Kind) {
 		return false
 	}
-	if dir, ok := strings.CutSuffix(a.Pattern, "/**"); ok {
-		parts, depth := strings.Split(d.Path, "/"), strings.Count(dir, "/")+1
-		return len(parts) > depth && match(dir, strings.Join(parts[:depth], "/"))
+	pattern, anywhere := strings.CutPrefix(a.Pattern, "**/")
+	for name := d.Path; ; {
+		if matchBelow(pattern, name) {
+			return true
+		}
+		var more bool
+		if _, name, more = strings.Cut(name, "/"); !more || !anywhere {
+			return false
+		}
 	}
-	return match(a.Pattern, d.Path)
+}
+
+// matchBelow matches a path, or all below a folder for "dir/**".
+func matchBelow(pattern, name string) bool {
+	dir, below := strings.CutSuffix(pattern, "/**")
+	if !below {
+		return match(pattern, name)
+	}
+	parts, depth := strings.Split(name, "/"), strings.Count(dir, "/")+1
+	return len(parts) > depth && match(dir, strings.Join(parts[:depth], "/"))
 }
 
 func match(pattern, name string) bool {

@@ -13,7 +13,7 @@ import (
 	"github.com/rootctl/rootctl/suites"
 )
 
-func fetch(t *testing.T, url string) (int, []byte) {
+func get(t *testing.T, url string) (int, []byte) {
 	t.Helper()
 	resp, err := http.Get(url) //nolint:gosec,noctx // loopback
 	if err != nil {
@@ -48,7 +48,7 @@ func TestMirrorFreezesWhatItFetched(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			if status, b := fetch(t, url+"/ubuntu/"+rel); status != 200 || !bytes.Equal(b, first) {
+			if status, b := get(t, url+"/ubuntu/"+rel); status != 200 || !bytes.Equal(b, first) {
 				t.Errorf("InRelease: %d, %d bytes of %d", status, len(b), len(first))
 			}
 		})
@@ -59,22 +59,22 @@ func TestMirrorFreezesWhatItFetched(t *testing.T) {
 	}
 	a.Date = a.Date.AddDate(0, 0, 1)
 	up.Set(a)
-	if _, b := fetch(t, url+"/ubuntu/"+rel); !bytes.Equal(b, first) {
+	if _, b := get(t, url+"/ubuntu/"+rel); !bytes.Equal(b, first) {
 		t.Error("InRelease is not frozen")
 	}
 	off := serve(t, &Mirror{Dir: dir, Offline: true, Upstreams: map[string][]string{"ubuntu": {up.URL}}})
-	if _, b := fetch(t, off+"/ubuntu/"+rel); !bytes.Equal(b, first) {
+	if _, b := get(t, off+"/ubuntu/"+rel); !bytes.Equal(b, first) {
 		t.Error("offline: InRelease is not there")
 	}
 	up.Reset()
-	if status, _ := fetch(t, off+"/ubuntu/pool/main/h/hello/hello_1.0_amd64.deb"); status != 404 || len(up.Requests()) > 0 {
+	if status, _ := get(t, off+"/ubuntu/pool/main/h/hello/hello_1.0_amd64.deb"); status != 404 || len(up.Requests()) > 0 {
 		t.Errorf("offline: %d, upstream saw %v", status, up.Requests())
 	}
 	m := &Mirror{Dir: dir, Upstreams: map[string][]string{"ubuntu": {up.URL}}}
 	if err := m.Forget("bionic"); err != nil {
 		t.Fatal(err)
 	}
-	if _, b := fetch(t, serve(t, m)+"/ubuntu/"+rel); bytes.Equal(b, first) {
+	if _, b := get(t, serve(t, m)+"/ubuntu/"+rel); bytes.Equal(b, first) {
 		t.Error("forgotten, but still the old InRelease")
 	}
 }
@@ -86,7 +86,7 @@ func TestMirrorKeepsNothingBroken(t *testing.T) {
 	dir := t.TempDir()
 	url := serve(t, &Mirror{Dir: dir, Upstreams: map[string][]string{"ubuntu": {up.URL}}})
 	up.Fault(testarchive.Fault{Path: "f", Truncate: 4, Times: attempts})
-	if status, _ := fetch(t, url+"/ubuntu/f"); status != 502 {
+	if status, _ := get(t, url+"/ubuntu/f"); status != 502 {
 		t.Errorf("cut short: status %d", status)
 	}
 	left, err := filepath.Glob(filepath.Join(dir, "ubuntu", "*"))
@@ -94,11 +94,11 @@ func TestMirrorKeepsNothingBroken(t *testing.T) {
 	if err != nil || err2 != nil || len(left)+len(hidden) > 0 {
 		t.Errorf("left behind: %v %v", left, hidden)
 	}
-	if status, b := fetch(t, url+"/ubuntu/f"); status != 200 || string(b) != "0123456789" {
+	if status, b := get(t, url+"/ubuntu/f"); status != 200 || string(b) != "0123456789" {
 		t.Errorf("then: %d %q", status, b)
 	}
 	for _, p := range []string{"/ubuntu/absent", "/ubuntu", "/other/f", "/../../etc/passwd", "/ubuntu/../../etc/passwd"} {
-		if status, _ := fetch(t, url+p); status != 404 {
+		if status, _ := get(t, url+p); status != 404 {
 			t.Errorf("%s: %d", p, status)
 		}
 	}
@@ -109,11 +109,11 @@ func TestMirrorTriesUpstreamsInOrder(t *testing.T) {
 	b.Overlay = map[string][]byte{"only-b": []byte("b")}
 	ua, ub := a.Serve(t), b.Serve(t)
 	url := serve(t, &Mirror{Dir: t.TempDir(), Upstreams: map[string][]string{"debian": {ua.URL, ub.URL}}})
-	if status, body := fetch(t, url+"/debian/only-b"); status != 200 || string(body) != "b" {
+	if status, body := get(t, url+"/debian/only-b"); status != 200 || string(body) != "b" {
 		t.Errorf("%d %q", status, body)
 	}
 	for range 2 {
-		if status, _ := fetch(t, url+"/debian/nowhere"); status != 404 {
+		if status, _ := get(t, url+"/debian/nowhere"); status != 404 {
 			t.Errorf("nowhere: %d", status)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/rootctl/rootctl/internal/cache"
@@ -20,7 +21,7 @@ import (
 // Job is one root to be built, by rootctl and by others, from one mirror.
 type Job struct {
 	Suite    suites.Suite
-	Variant  string // as debootstrap names it; "-" is its default
+	Variant  string
 	Arch     string
 	Mirror   string   // URL with the folder: http://127.0.0.1:1/debian
 	Keyring  string   // file
@@ -49,6 +50,9 @@ func (j *Job) run(ctx context.Context, stdout io.Writer, env []string, argv ...s
 	if cmd.Stdout = stdout; stdout == nil {
 		cmd.Stdout = log
 	}
+	// A mount namespace of its own: what the program mounts below the root ends with it, so that no
+	// clearing up can walk into the host's /proc.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 20 * time.Second
 	err := cmd.Run()
@@ -83,8 +87,12 @@ func (t *tailWriter) String() string { return string(t.b) }
 
 // Debootstrap builds the root in dir with debootstrap.
 func (j *Job) Debootstrap(ctx context.Context, dir string) error {
-	argv := []string{"debootstrap", "--arch=" + j.Arch, "--keyring=" + j.Keyring, "--components=" + strings.Join(j.Suite.Components, ",")}
-	if j.Variant != "-" {
+	return j.run(ctx, nil, nil, append([]string{"debootstrap"}, j.debootstrapArgs(dir)...)...)
+}
+
+func (j *Job) debootstrapArgs(dir string) []string {
+	argv := []string{"--arch=" + j.Arch, "--keyring=" + j.Keyring, "--components=" + strings.Join(j.Suite.Components, ",")}
+	if j.Variant != "important" { // its default, which has no name of its own
 		argv = append(argv, "--variant="+j.Variant)
 	}
 	if len(j.Include) > 0 {
@@ -102,7 +110,7 @@ func (j *Job) Debootstrap(ctx context.Context, dir string) error {
 	if script := debootstrapScript(j.Suite); script != "" {
 		argv = append(argv, script)
 	}
-	return j.run(ctx, nil, nil, argv...)
+	return argv
 }
 
 // debootstrapScript names a script for a suite that this host's debootstrap is too old to know.
@@ -116,20 +124,18 @@ func debootstrapScript(su suites.Suite) string {
 
 // Mmdebstrap builds the root in dir with mmdebstrap.
 func (j *Job) Mmdebstrap(ctx context.Context, dir string) error {
-	variant := j.Variant
-	if variant == "-" {
-		variant = "important"
-	}
-	argv := []string{"mmdebstrap", "--mode=root", "--format=directory", "--variant=" + variant,
-		"--architectures=" + j.Arch, "--keyring=" + j.Keyring}
+	return j.run(ctx, nil, nil, append([]string{"mmdebstrap"}, j.mmdebstrapArgs(dir)...)...)
+}
+
+func (j *Job) mmdebstrapArgs(dir string) []string {
+	argv := []string{"--mode=root", "--format=directory", "--variant=" + j.Variant,
+		"--architectures=" + j.Arch, "--keyring=" + j.Keyring,
+		`--aptopt=Acquire::Check-Valid-Until "false"`} // the mirror is frozen
 	if len(j.Include) > 0 {
 		argv = append(argv, "--include="+strings.Join(j.Include, ","))
 	}
 	line := "deb " + j.Mirror + " " + j.Suite.Codename + " " + strings.Join(j.Suite.Components, " ")
-	if j.Suite.Archived {
-		argv = append(argv, `--aptopt=Acquire::Check-Valid-Until "false"`)
-	}
-	return j.run(ctx, nil, nil, append(argv, j.Suite.Codename, dir, line)...)
+	return append(argv, j.Suite.Codename, dir, line)
 }
 
 // Report is what rootctl's build --json prints, as far as it is used here.
@@ -143,6 +149,7 @@ type Report struct {
 // Rootctl is a rootctl program with a cache of its own.
 type Rootctl struct {
 	Program, Cache string
+	Env            []string // further variables
 }
 
 // Name is the name under which the cache has the job's root.
@@ -156,7 +163,7 @@ func (j *Job) Name() string {
 
 // Build builds the job's root, or finds it.
 func (r Rootctl) Build(ctx context.Context, j *Job, flags ...string) (Report, error) {
-	argv := append([]string{r.Program, "build", "--json", "--variant", j.Variant, "--arch", j.Arch, "--mirror", j.Mirror}, flags...)
+	argv := append([]string{r.Program, "build", "--json", "--variant", j.Variant, "--arch", j.Arch, "--mirror", j.Mirror, "--only-mirror", "--allow-expired"}, flags...)
 	if len(j.Include) > 0 {
 		argv = append(argv, "--include", strings.Join(j.Include, ","))
 	}
@@ -165,7 +172,7 @@ func (r Rootctl) Build(ctx context.Context, j *Job, flags ...string) (Report, er
 	}
 	var out bytes.Buffer
 	var rep Report
-	err := j.run(ctx, &out, []string{"ROOTCTL_CACHE=" + r.Cache}, append(argv, j.Suite.Codename)...)
+	err := j.run(ctx, &out, append(r.Env, "ROOTCTL_CACHE="+r.Cache), append(argv, j.Suite.Codename)...)
 	if err != nil {
 		return rep, err
 	}

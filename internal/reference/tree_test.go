@@ -186,6 +186,20 @@ func TestAllowed(t *testing.T) {
 	}
 }
 
+func TestAllowedAnywhere(t *testing.T) {
+	list, err := ReadAllowed(strings.NewReader("**/__pycache__ missing * * caches\n**/__pycache__/** missing * * caches\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{
+		"__pycache__": true, "usr/lib/x/__pycache__": true, "usr/__pycache__/a/b": true, "usr/x__pycache__": false, "usr/__pycache__.py": false,
+	} {
+		if _, allowed := Judge([]Difference{{Path: path, Kind: "missing"}}, list); (len(allowed) == 1) != want {
+			t.Errorf("%s allowed: %v", path, !want)
+		}
+	}
+}
+
 func TestPackages(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(dir, "var/lib/dpkg"), 0o755); err != nil {

@@ -24,10 +24,13 @@ func Dirs() []string {
 
 // A Database is dpkg's, in a tree. It is written in rounds: Init, then Add
 // after each round of unpacking. Between rounds dpkg itself may run.
-type Database struct{ t *unpack.Tree }
+type Database struct {
+	t    *unpack.Tree
+	hash uint32
+}
 
-// New returns the database of a tree.
-func New(t *unpack.Tree) *Database { return &Database{t} }
+// New returns the database of a tree. hash is the size of the hash table of names in its dpkg.
+func New(t *unpack.Tree, hash uint32) *Database { return &Database{t, hash} }
 
 func (d *Database) write(name, data string, mode uint32) error {
 	return d.t.WriteFile(AdminDir+"/"+name, []byte(data), unpack.Meta{Mode: mode})
@@ -73,19 +76,26 @@ func (d *Database) Add(pkgs []*Package, lost []unpack.Lost) error {
 	if err != nil {
 		return fmt.Errorf("write dpkg database: %w", err)
 	}
-	var b strings.Builder
-	b.WriteString(status)
+	var paragraphs []string
+	for p := range strings.SplitSeq(status, "\n\n") {
+		if p != "" {
+			paragraphs = append(paragraphs, strings.TrimSuffix(p, "\n")+"\n")
+		}
+	}
+	later := len(paragraphs) > 0
 	for _, p := range pkgs {
 		if err := d.info(p); err != nil {
 			return fmt.Errorf("write dpkg database: %s: %w", p.Name, err)
 		}
-		b.WriteString(p.status())
-		b.WriteByte('\n')
+		paragraphs = append(paragraphs, p.status())
+	}
+	if later {
+		dpkgOrder(paragraphs, d.hash)
 	}
 	if err := d.disown(lost); err != nil {
 		return fmt.Errorf("write dpkg database: %w", err)
 	}
-	if err := d.write("status", b.String(), 0o644); err != nil {
+	if err := d.write("status", strings.Join(paragraphs, "\n")+"\n", 0o644); err != nil {
 		return fmt.Errorf("write dpkg database: %w", err)
 	}
 	if err := d.triggers(pkgs); err != nil {

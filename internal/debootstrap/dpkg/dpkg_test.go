@@ -27,7 +27,7 @@ func newDatabase(t *testing.T) (*Database, string) {
 	if err := tree.Seed(Dirs(), nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	return New(tree), filepath.Join(root, AdminDir)
+	return New(tree, 65521), filepath.Join(root, AdminDir)
 }
 
 // pkg reads a package from its control files: "control", then name, content pairs.

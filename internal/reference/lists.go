@@ -1,0 +1,90 @@
+package reference
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/debootstrap"
+	"github.com/rootctl/rootctl/internal/debootstrap/fetch"
+	"github.com/rootctl/rootctl/suites"
+)
+
+// DebootstrapList is the package list that debootstrap --print-debs prints, sorted. dir is a folder it may
+// fill and empty.
+func (j *Job) DebootstrapList(ctx context.Context, dir string) ([]string, error) {
+	argv := append([]string{"debootstrap", "--print-debs"}, j.debootstrapArgs(dir)...)
+	var out bytes.Buffer
+	if err := j.run(ctx, &out, nil, argv...); err != nil {
+		return nil, err
+	}
+	return sorted(strings.Fields(out.String())), nil
+}
+
+// MmdebstrapList is the package list of mmdebstrap's variant, sorted, as its apt says in a simulation.
+func (j *Job) MmdebstrapList(ctx context.Context, dir string) ([]string, error) {
+	argv := append([]string{"mmdebstrap", "--simulate", "--verbose"}, j.mmdebstrapArgs(dir)...)
+	var log bytes.Buffer
+	if err := j.run(ctx, &log, nil, append([]string{"sh", "-c", `exec "$@" 2>&1`, "sh"}, argv...)...); err != nil {
+		return nil, fmt.Errorf("%w\n%s", err, lastLines(log.String(), 20))
+	}
+	var names []string
+	for line := range strings.Lines(log.String()) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "Inst" {
+			names = append(names, f[1])
+		}
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("mmdebstrap --simulate: no package would be installed\n%s", lastLines(log.String(), 20))
+	}
+	return sorted(names), nil
+}
+
+// OurList is the package list that rootctl would install, sorted. dir is the cache used.
+func (j *Job) OurList(ctx context.Context, set *suites.Set, dir string) ([]string, error) {
+	store, err := cache.Open(dir, cache.Options{})
+	if err != nil {
+		return nil, err
+	}
+	b := debootstrap.Builder{Store: store, Suites: set, Now: time.Now, Log: slog.New(slog.DiscardHandler), Client: &fetch.Client{Log: slog.New(slog.DiscardHandler)}}
+	lock, err := b.Resolve(ctx, debootstrap.Request{
+		Suite: j.Suite, Variant: j.Variant, Arch: j.Arch, Include: j.Include, Exclude: j.Exclude,
+		Mirrors: []debootstrap.Mirror{{URL: j.Mirror}}, OnlyThese: true, AllowExpired: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, p := range lock.Packages {
+		names = append(names, p.Name)
+	}
+	return sorted(names), nil
+}
+
+// CompareLists returns what only one of two sorted lists has.
+func CompareLists(ours, theirs []string) (onlyOurs, onlyTheirs []string) {
+	without := func(a, b []string) (out []string) {
+		for _, n := range a {
+			if _, ok := slices.BinarySearch(b, n); !ok {
+				out = append(out, n)
+			}
+		}
+		return out
+	}
+	return without(ours, theirs), without(theirs, ours)
+}
+
+func sorted(names []string) []string {
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func lastLines(s string, n int) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
