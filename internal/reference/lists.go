@@ -19,6 +19,9 @@ import (
 // fill and empty.
 func (j *Job) DebootstrapList(ctx context.Context, dir string) ([]string, error) {
 	argv := append([]string{"debootstrap", "--print-debs"}, j.debootstrapArgs(dir)...)
+	// Under --merged-usr it prints usrmerge for Ubuntu, which it does not install ("for germinate"). The
+	// layout changes nothing else of the list.
+	argv[slices.Index(argv, layout(j))] = "--no-merged-usr"
 	var out bytes.Buffer
 	if err := j.run(ctx, &out, nil, argv...); err != nil {
 		return nil, err
@@ -26,7 +29,9 @@ func (j *Job) DebootstrapList(ctx context.Context, dir string) ([]string, error)
 	return sorted(strings.Fields(out.String())), nil
 }
 
-// MmdebstrapList is the package list of mmdebstrap's variant, sorted, as its apt says in a simulation.
+// MmdebstrapList is the package list of mmdebstrap's variant, sorted, as its apt says in a simulation. Of
+// what it installs in two steps a simulation does the second as if the first had not been, so it may
+// list a package too many: MmdebstrapInstalled is the truth.
 func (j *Job) MmdebstrapList(ctx context.Context, dir string) ([]string, error) {
 	argv := append([]string{"mmdebstrap", "--simulate", "--verbose"}, j.mmdebstrapArgs(dir)...)
 	var log bytes.Buffer
@@ -41,6 +46,23 @@ func (j *Job) MmdebstrapList(ctx context.Context, dir string) ([]string, error) 
 	}
 	if len(names) == 0 {
 		return nil, fmt.Errorf("mmdebstrap --simulate: no package would be installed\n%s", lastLines(log.String(), 20))
+	}
+	return sorted(names), nil
+}
+
+// MmdebstrapInstalled is the package list of a root that mmdebstrap makes in dir, sorted.
+func (j *Job) MmdebstrapInstalled(ctx context.Context, dir string) ([]string, error) {
+	if err := j.Mmdebstrap(ctx, dir); err != nil {
+		return nil, err
+	}
+	packages, err := ReadPackages(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for p := range packages {
+		name, _, _ := strings.Cut(p, ":")
+		names = append(names, name)
 	}
 	return sorted(names), nil
 }

@@ -101,16 +101,19 @@ func (j *Job) debootstrapArgs(dir string) []string {
 	if len(j.Exclude) > 0 {
 		argv = append(argv, "--exclude="+strings.Join(j.Exclude, ","))
 	}
-	if j.Suite.Rules.MergedFor(j.Variant) {
-		argv = append(argv, "--merged-usr")
-	} else {
-		argv = append(argv, "--no-merged-usr")
-	}
-	argv = append(argv, j.Suite.Codename, dir, j.Mirror)
+	argv = append(argv, layout(j), j.Suite.Codename, dir, j.Mirror)
 	if script := debootstrapScript(j.Suite); script != "" {
 		argv = append(argv, script)
 	}
 	return argv
+}
+
+// layout is debootstrap's option for the directories of the root.
+func layout(j *Job) string {
+	if j.Suite.Rules.MergedFor(j.Variant) {
+		return "--merged-usr"
+	}
+	return "--no-merged-usr"
 }
 
 // debootstrapScript names a script for a suite that this host's debootstrap is too old to know.
