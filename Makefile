@@ -1,6 +1,7 @@
 # make            builds ./rootctl
 # make test       installs what the tests need (where it may), then runs all of them
 # make compare    SUITE=bionic VARIANT=minbase: our root beside debootstrap's and mmdebstrap's
+# make compare-all ONLY=REGEXP: the whole table internal/reference/cases.txt, or the lines that match
 # make bench      writes the table in docs/performance.md
 # make lint race fuzz e2e e2e-stretch dist mirror clean
 
@@ -16,7 +17,7 @@ ARCHES  := amd64 arm64
 REVISION := $(shell git describe --always --dirty 2>/dev/null)
 TOOL    := $(GO) tool -modfile=tools.mod
 
-.PHONY: all build test tools-for-tests race fuzz lint vet-arches e2e e2e-stretch compare bench mirror dist clean
+.PHONY: all build test tools-for-tests race fuzz lint vet-arches e2e e2e-stretch compare compare-all compare-lists bench mirror dist clean
 
 all: build
 
@@ -92,6 +93,14 @@ e2e-stretch: build
 compare: build
 	@$(call need,$(REFERENCE_PROGRAMS),$(REFERENCE_PACKAGES))
 	$(GO) run ./internal/reference/compare --suite $(SUITE) --variant $(VARIANT) --mirror $(MIRROR) $(COMPARE)
+
+compare-all: build
+	@$(call need,$(REFERENCE_PROGRAMS),$(REFERENCE_PACKAGES))
+	$(GO) run ./internal/reference/compare --cases internal/reference/cases.txt --only "$(ONLY)" --mirror $(MIRROR) $(COMPARE)
+
+# Package lists alone: no root is made.
+compare-lists:
+	@$(MAKE) --no-print-directory compare-all ONLY='^(list|set) '
 
 bench: build
 	@$(call need,$(REFERENCE_PROGRAMS),$(REFERENCE_PACKAGES))
