@@ -30,6 +30,7 @@ func execute(ctx context.Context, in *inside, args []string) int {
 	a := newApp(cancel)
 	a.argv, a.inside = args, in
 	if in != nil {
+		nameProcess("rootctl")
 		a.signals.watchSignals()
 	}
 	a.verbIsRun = len(args) > 0 && args[0] == "run" // also for errors found before the verb's own code begins

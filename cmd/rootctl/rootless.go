@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -26,6 +27,13 @@ const insideName = "rootctl-inside"
 // inside is set in the second process.
 type inside struct {
 	ids uint32
+}
+
+// nameProcess is for ps and top, which else show a number: the program was executed by descriptor.
+func nameProcess(name string) {
+	if b, err := unix.BytePtrFromString(name); err == nil {
+		_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(b)), 0, 0, 0)
+	}
 }
 
 // single says that there is no id inside but 0.

@@ -34,7 +34,7 @@ type ordinary struct {
 func (f *fixture) as(t *testing.T, single bool) *ordinary {
 	t.Helper()
 	own := *f
-	o := &ordinary{fixture: &own, uid: 54321, gid: 54321}
+	o := &ordinary{fixture: &own, uid: 61234, gid: 61234}
 	name := ""
 	if !single {
 		u, err := user.Lookup(testUser)

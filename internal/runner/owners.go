@@ -17,12 +17,14 @@ import (
 type Owners interface {
 	Set(fd int, name string, uid, gid uint32) error
 	Of(fd int, name string) (uid, gid uint32, ok bool)
+	SetXattr(fd int, name, attr string, value []byte) error
 }
 
 // clerk answers the system calls by which a container's processes change owners and ask for them.
 //
 //	chown and its kin ----> written into Owners; the file loses setuid bits and capabilities, as it would
 //	stat and its kin -----> the true answer with the recorded owner, or the kernel's own if there is none
+//	setxattr and its kin -> access control lists with ids that are not there: written into Owners
 type clerk struct {
 	owners   Owners
 	listener int
@@ -127,11 +129,15 @@ type request struct {
 	mask     uint64 // statx
 	to       uint64 // address of the answer to stat
 	sync     uint64 // flags of statx beside those about the path
+	i386     bool   // the answer to stat is a struct stat64
 }
 
 func (k *clerk) answer(n *notification) (handled bool, err unix.Errno) {
 	a := n.args
 	r := request{pid: int(n.pid), dir: unix.AT_FDCWD}
+	if n.arch == unix.AUDIT_ARCH_I386 {
+		return k.answerI386(n, &r)
+	}
 	at := func(dir, path, flags uint64) {
 		r.dir, r.path, r.follow = int32(dir), path, flags&unix.AT_SYMLINK_NOFOLLOW == 0
 	}
@@ -156,6 +162,12 @@ func (k *clerk) answer(n *notification) (handled bool, err unix.Errno) {
 		at(a[0], a[1], a[3])
 		r.to = a[2]
 		return k.stat(&r)
+	case unix.SYS_SETXATTR, unix.SYS_LSETXATTR:
+		r.path, r.follow = a[0], n.nr == unix.SYS_SETXATTR
+		return k.setxattr(&r, a[1], a[2], a[3])
+	case unix.SYS_FSETXATTR:
+		r.dir = int32(a[0])
+		return k.setxattr(&r, a[1], a[2], a[3])
 	case unix.SYS_STATX:
 		at(a[0], a[1], a[2])
 		r.mask, r.to, r.sync = a[3], a[4], a[2]&(unix.AT_STATX_FORCE_SYNC|unix.AT_STATX_DONT_SYNC)
@@ -206,6 +218,9 @@ func (k *clerk) stat(r *request) (bool, unix.Errno) {
 	st := &unix.Stat_t{}
 	if err := unix.Fstat(fd, st); err != nil {
 		return false, 0
+	}
+	if r.i386 {
+		return k.write(r, i386StatOf(st, uid, gid))
 	}
 	b := unsafe.Slice((*byte)(unsafe.Pointer(st)), int(unsafe.Sizeof(*st)))
 	*(*uint32)(unsafe.Pointer(&b[uidInStat])), *(*uint32)(unsafe.Pointer(&b[uidInStat+4])) = uid, gid

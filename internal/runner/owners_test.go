@@ -1,6 +1,9 @@
 package runner
 
 import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -15,6 +18,8 @@ import (
 type book struct {
 	mu sync.Mutex
 	of map[uint64][2]uint32
+
+	attrs []string
 }
 
 func (b *book) ino(fd int, name string) uint64 {
@@ -29,6 +34,13 @@ func (b *book) Set(fd int, name string, uid, gid uint32) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.of[b.ino(fd, name)] = [2]uint32{uid, gid}
+	return nil
+}
+
+func (b *book) SetXattr(fd int, name, attr string, value []byte) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.attrs = append(b.attrs, fmt.Sprintf("%d %s %x", b.ino(fd, name), attr, value))
 	return nil
 }
 
@@ -138,7 +150,7 @@ func TestIDProgram(t *testing.T) {
 					want[n] = unix.SECCOMP_RET_USER_NOTIF
 				}
 			}
-			for _, n := range tab.stat {
+			for _, n := range tab.others {
 				if ask {
 					want[n] = unix.SECCOMP_RET_USER_NOTIF
 				}
@@ -221,5 +233,48 @@ func TestNamespaceHints(t *testing.T) {
 	e, _ := enterError("clone", unix.ENOSPC).(*EnterError)
 	if e == nil || !strings.Contains(e.Hint(), "user.max_user_namespaces") {
 		t.Errorf("%v", e)
+	}
+}
+
+func TestACLMode(t *testing.T) {
+	entry := func(tag, perm, id string) string { return tag + "00" + perm + "00" + id }
+	const none = "ffffffff"
+	head := "02000000"
+	for _, c := range []struct {
+		summary, hex string
+		mode         uint32
+		ids, ok      bool
+	}{
+		{"plain", head + entry("01", "07", none) + entry("04", "05", none) + entry("20", "04", none), 0o754, false, true},
+		{"group adm", head + entry("01", "07", none) + entry("04", "05", none) + entry("08", "04", "04000000") + entry("10", "05", none) + entry("20", "05", none), 0o755, true, true},
+		{"mask narrower", head + entry("01", "07", none) + entry("02", "07", "07000000") + entry("04", "07", none) + entry("10", "04", none) + entry("20", "00", none), 0o740, true, true},
+		{"root's id", head + entry("01", "06", none) + entry("02", "07", "00000000") + entry("04", "04", none) + entry("10", "07", none) + entry("20", "04", none), 0o674, false, true},
+		{"version 1", "01000000", 0, false, false},
+		{"cut", head + "0100", 0, false, false},
+		{"unknown tag", head + entry("40", "07", none), 0, false, false},
+	} {
+		b, err := hex.DecodeString(c.hex)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mode, ids, ok := aclMode(b)
+		if ok != c.ok || ok && (mode != c.mode || ids != c.ids) {
+			t.Errorf("%s: %o %v %v", c.summary, mode, ids, ok)
+		}
+	}
+}
+
+// TestI386Stat looks at struct stat64 as the kernel's headers have it.
+func TestI386Stat(t *testing.T) {
+	st := &unix.Stat_t{Dev: 1, Ino: 1<<33 + 2, Mode: 0o100644, Nlink: 3, Size: 1 << 40, Blocks: 9}
+	st.Blksize, st.Mtim.Sec, st.Mtim.Nsec = 4096, 77, 88
+	b := i386StatOf(st, 5, 42)
+	if len(b) != 96 {
+		t.Fatalf("%d bytes", len(b))
+	}
+	for at, want := range map[int]uint32{16: 0o100644, 20: 3, 24: 5, 28: 42, 44: 0, 48: 256, 52: 4096, 56: 9, 72: 77, 76: 88, 88: 2, 92: 2} {
+		if got := binary.LittleEndian.Uint32(b[at:]); got != want {
+			t.Errorf("offset %d: %d, want %d", at, got, want)
+		}
 	}
 }

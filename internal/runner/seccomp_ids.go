@@ -11,9 +11,9 @@ type idNumbers struct {
 	arch  uint32
 	clear uint32 // as in fsyncNumbers
 	fake  []uint32
-	// chown and stat can be asked about on this table; elsewhere chown is faked and stat tells what the disk says.
-	chown, stat []uint32
-	mknod       [2]uint32 // mknod (0 if there is none) and mknodat: the mode is argument 1 and 2
+	// chown can be asked about on this table, or is faked; the others are asked about or left alone.
+	chown, others []uint32
+	mknod         [2]uint32 // mknod (0 if there is none) and mknodat: the mode is argument 1 and 2
 }
 
 func idTables() []idNumbers {
@@ -21,23 +21,25 @@ func idTables() []idNumbers {
 	case "amd64":
 		return []idNumbers{{
 			arch: unix.AUDIT_ARCH_X86_64, clear: 0x40000000,
-			fake:  []uint32{105, 106, 113, 114, 116, 117, 119, 122, 123},
-			chown: []uint32{sysChown, sysLchown, unix.SYS_FCHOWN, unix.SYS_FCHOWNAT},
-			stat:  []uint32{sysStat, sysLstat, unix.SYS_FSTAT, sysFstatat, unix.SYS_STATX},
-			mknod: [2]uint32{133, 259},
+			fake:   []uint32{105, 106, 113, 114, 116, 117, 119, 122, 123},
+			chown:  []uint32{sysChown, sysLchown, unix.SYS_FCHOWN, unix.SYS_FCHOWNAT},
+			others: []uint32{sysStat, sysLstat, unix.SYS_FSTAT, sysFstatat, unix.SYS_STATX, unix.SYS_SETXATTR, unix.SYS_LSETXATTR, unix.SYS_FSETXATTR},
+			mknod:  [2]uint32{133, 259},
 		}, {
 			arch: unix.AUDIT_ARCH_I386,
-			fake: []uint32{23, 46, 70, 71, 81, 138, 139, 164, 170, 203, 204, 206, 208, 210, 213, 214, 215, 216,
-				16, 95, 182, 198, 207, 212, 298},
-			mknod: [2]uint32{14, 297},
+			// The chowns of 16 bits (16, 95, 182) are of no program with packages.
+			fake:   []uint32{23, 46, 70, 71, 81, 138, 139, 164, 170, 203, 204, 206, 208, 210, 213, 214, 215, 216, 16, 95, 182},
+			chown:  []uint32{i386Lchown, i386Fchown, i386Chown, i386Fchownat},
+			others: []uint32{i386Stat, i386Lstat, i386Fstat, i386Fstatat, i386Statx, i386Setxattr, i386Lsetxattr, i386Fsetxattr},
+			mknod:  [2]uint32{14, 297},
 		}}
 	case "arm64":
 		return []idNumbers{{
-			arch:  unix.AUDIT_ARCH_AARCH64,
-			fake:  []uint32{143, 144, 145, 146, 147, 149, 151, 152, 159},
-			chown: []uint32{unix.SYS_FCHOWN, unix.SYS_FCHOWNAT},
-			stat:  []uint32{unix.SYS_FSTAT, sysFstatat, unix.SYS_STATX},
-			mknod: [2]uint32{0, 33},
+			arch:   unix.AUDIT_ARCH_AARCH64,
+			fake:   []uint32{143, 144, 145, 146, 147, 149, 151, 152, 159},
+			chown:  []uint32{unix.SYS_FCHOWN, unix.SYS_FCHOWNAT},
+			others: []uint32{unix.SYS_FSTAT, sysFstatat, unix.SYS_STATX, unix.SYS_SETXATTR, unix.SYS_LSETXATTR, unix.SYS_FSETXATTR},
+			mknod:  [2]uint32{0, 33},
 		}, {
 			arch: unix.AUDIT_ARCH_ARM,
 			fake: []uint32{23, 46, 70, 71, 81, 138, 139, 164, 170, 203, 204, 206, 208, 210, 213, 214, 215, 216,
@@ -70,7 +72,7 @@ func idProgram(tables []idNumbers, ask bool) []unix.SockFilter {
 		on(t.fake, unix.SECCOMP_RET_ERRNO)
 		if ask {
 			on(t.chown, unix.SECCOMP_RET_USER_NOTIF)
-			on(t.stat, unix.SECCOMP_RET_USER_NOTIF)
+			on(t.others, unix.SECCOMP_RET_USER_NOTIF)
 		} else {
 			on(t.chown, unix.SECCOMP_RET_ERRNO)
 		}

@@ -13,6 +13,7 @@ import (
 type Owners struct {
 	mu   sync.RWMutex
 	of   map[string]pair
+	attr map[string]map[string]string
 	keys func(dir int, name string) (string, error) // nil: fileKey
 }
 
@@ -31,6 +32,44 @@ func (o *Owners) Set(dir int, name string, uid, gid uint32) error {
 	}
 	o.of[key] = pair{uid, gid}
 	return nil
+}
+
+// SetXattr records an extended attribute as Set does an owner.
+func (o *Owners) SetXattr(dir int, name, attr string, value []byte) error {
+	key, err := o.key(dir, name)
+	if err != nil {
+		return fmt.Errorf("record attribute: %w", err)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.attr == nil {
+		o.attr = map[string]map[string]string{}
+	}
+	if o.attr[key] == nil {
+		o.attr[key] = map[string]string{}
+	}
+	o.attr[key][attr] = string(value)
+	return nil
+}
+
+// xattrs adds what is recorded to the attributes that the disk has.
+func (o *Owners) xattrs(dir int, name string, have map[string]string) map[string]string {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	if len(o.attr) == 0 {
+		return have
+	}
+	key, err := o.key(dir, name)
+	if err != nil {
+		return have
+	}
+	for k, v := range o.attr[key] {
+		if have == nil {
+			have = map[string]string{}
+		}
+		have[k] = v
+	}
+	return have
 }
 
 // Of gives the recorded owner, 0:0 and false if there is none.

@@ -85,6 +85,12 @@ func TestScanWithOwners(t *testing.T) {
 	must(t, o.Set(fd, "staff", 0, 50))
 	must(t, o.Set(fd, "shadow", 0, 42))
 	must(t, o.Set(fd, "link", 7, 7))
+	acl := []byte("\x02\x00\x00\x00" + "\x01\x00\x06\x00\xff\xff\xff\xff" + "\x04\x00\x04\x00\xff\xff\xff\xff" +
+		"\x08\x00\x04\x00\x04\x00\x00\x00" + "\x10\x00\x04\x00\xff\xff\xff\xff" + "\x20\x00\x00\x00\xff\xff\xff\xff")
+	if err := unix.Setxattr(filepath.Join(real, "shadow"), "system.posix_acl_access", acl, 0); err != unix.ENOTSUP {
+		must(t, err)
+		must(t, o.SetXattr(fd, "shadow", "system.posix_acl_access", acl))
+	}
 	must(t, os.Chown(filepath.Join(flat, "staff"), 1234, 1234)) // as the disk of a user with that id has it
 	for _, dir := range []string{real, flat} {
 		must(t, unix.Chmod(filepath.Join(dir, "staff"), 0o2775))

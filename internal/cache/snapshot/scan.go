@@ -114,6 +114,11 @@ func (p *producer) visit(f *found) error {
 		}
 		return fmt.Errorf("%s: %w", f.path, err)
 	}
+	if p.owners != nil && f.fd >= 0 {
+		j.entry.Xattrs = p.owners.xattrs(f.fd, "", j.entry.Xattrs)
+	} else if p.owners != nil && j.entry.Type == TypeFile {
+		j.entry.Xattrs = p.owners.xattrs(f.dir, f.name, j.entry.Xattrs)
+	}
 	return p.emit(j)
 }
 
