@@ -24,6 +24,7 @@ type executor struct {
 	inside    *inside        // in an ordinary user's namespace
 	owners    *cache.Owners  // where there is but one id
 	format    *runner.Format // of the target's programs, where the machine does not run them itself
+	linux32   bool           // they are of 32 bits, and the processor's own ones are not
 }
 
 // buildCaps are the default capabilities less the making of device nodes, which no maintainer script
@@ -34,7 +35,7 @@ var buildCaps = []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "S
 // package's scripts run without a user namespace, which is said once; an unverified one's do not run.
 func (e *executor) Exec(ctx context.Context, c debootstrap.Command) (int, error) {
 	spec := runner.Spec{Dir: c.Dir, Argv: c.Argv, Env: c.Env, Workdir: "/", Hostname: "localhost", Net: "none",
-		NoFsync: true, Umask: 0o022, Caps: buildCaps, NoNewPrivs: true, Format: e.format}
+		NoFsync: true, Umask: 0o022, Caps: buildCaps, NoNewPrivs: true, Format: e.format, Linux32: e.linux32}
 	if c.Devfsd {
 		spec.DevNodes = []string{".devfsd"}
 	}

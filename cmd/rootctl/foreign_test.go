@@ -79,5 +79,8 @@ func TestRealForeign(t *testing.T) {
 			t.Errorf("build: %+v", b)
 		}
 		r.must(t, "run", "bionic:i386", "--", "sh", "-c", consistent)
+		if got := r.must(t, "run", "bionic:i386", "uname", "-m"); got != "i686\n" {
+			t.Errorf("uname -m: %q", got)
+		}
 	}
 }

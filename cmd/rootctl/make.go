@@ -33,7 +33,7 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 	}
 	p := a.startProgress()
 	defer p.close()
-	scripts := &executor{log: a.log(), note: a.say, inside: a.inside, owners: a.newOwners()}
+	scripts := &executor{log: a.log(), note: a.say, inside: a.inside, owners: a.newOwners(), linux32: runner.Sisters(hostArch(), req.Arch)}
 	canBuild := func() (err error) {
 		if err = a.canBuild(); err == nil {
 			a.noteOtherCache(req.Name(hostArch()))

@@ -79,6 +79,7 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 		return err
 	}
 	defer lease.Close()
+	spec.Linux32 = runner.Sisters(hostArch(), arch)
 	if spec.Format, err = a.format(arch); err != nil {
 		return fmt.Errorf("run %s: %w", name, err)
 	}

@@ -160,18 +160,21 @@ func parseRegistration(text string) *Format {
 	return f
 }
 
+// Sisters tells whether a processor of the first architecture may run programs of the second one, which has 32 bits.
+func Sisters(arch, small string) bool {
+	return arch == "amd64" && small == "i386" || arch == "arm64" && (small == "armhf" || small == "armel")
+}
+
 // runsItself tells whether processor and kernel run the architecture, by running the smallest program of it.
 func (m Machine) runsItself(arch string) bool {
-	var program []byte
-	switch m.Arch + " " + arch {
-	case "amd64 i386":
-		// mov eax, exit; xor ebx, ebx; int 0x80
-		program = smallest(3, 0, []byte{0xb8, 1, 0, 0, 0, 0x31, 0xdb, 0xcd, 0x80})
-	case "arm64 armhf", "arm64 armel":
+	if !Sisters(m.Arch, arch) {
+		return false
+	}
+	// mov eax, exit; xor ebx, ebx; int 0x80
+	program := smallest(3, 0, []byte{0xb8, 1, 0, 0, 0, 0x31, 0xdb, 0xcd, 0x80})
+	if m.Arch == "arm64" {
 		// mov r7, exit; mov r0, 0; svc 0
 		program = smallest(40, 0x05000000, []byte{1, 0x70, 0xa0, 0xe3, 0, 0, 0xa0, 0xe3, 0, 0, 0, 0xef})
-	default:
-		return false
 	}
 	if m.runs != nil {
 		return m.runs(program)

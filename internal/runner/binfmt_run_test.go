@@ -128,6 +128,19 @@ func TestForeignFsync(t *testing.T) {
 	}
 }
 
+// TestLinux32: uname inside tells of the processor's little sister.
+func TestLinux32(t *testing.T) {
+	s := shell(t, "uname -m")
+	s.Linux32 = true
+	want := map[string]string{"amd64": "i686\n", "arm64": "armv8l\n"}[runtime.GOARCH]
+	if runtime.GOARCH == "arm64" && !(Machine{Arch: "arm64"}).runsItself("armhf") {
+		want = "aarch64\n"
+	}
+	if r := try(t, s, Options{}); r.out != want {
+		t.Errorf("%+v, want %q", r, want)
+	}
+}
+
 // TestForeignTerminal: the terminal's message comes after the registration's.
 func TestForeignTerminal(t *testing.T) {
 	needRoot(t)
@@ -200,13 +213,13 @@ func TestForeignByHost(t *testing.T) {
 	defer limit.Stop()
 	out, err := cmd.CombinedOutput()
 	arch := map[string]string{"amd64": "arm64", "arm64": "amd64"}[runtime.GOARCH]
-	if want := strings.Repeat(arch+"\n", 3); err != nil || string(out) != want {
+	if want := strings.Repeat(arch+"\n", 4); err != nil || string(out) != want {
 		t.Errorf("%v\n%s, want\n%s", err, out, want)
 	}
 }
 
-// outerHelper registers the job's format where it is the host, and runs /bin/foreign of a copy of its root three times:
-// without a format, with one that the kernel refuses, and with one of the container's own.
+// outerHelper registers the job's format where it is the host, and runs /bin/foreign of a copy of its root: without a
+// format, with one that the kernel refuses, with one of the container's own, and so as an ordinary user's namespace.
 func outerHelper(j job) int {
 	const registered, root = "/mnt/binfmt", "/mnt/root"
 	f := j.Spec.Format
@@ -231,8 +244,11 @@ func outerHelper(j job) int {
 	byHost, err := m.Format(arch)
 	refused := *f
 	refused.filesystem = "no_binfmt_misc"
-	for _, format := range []*Format{byHost, &refused, chosen} {
+	for i, format := range []*Format{byHost, &refused, chosen, chosen} {
 		s := Spec{Dir: root, Argv: []string{"/bin/foreign", "arch"}, IDs: IDRange{firstID, blockID}, Format: format}
+		if i == 3 {
+			s.Nested, s.IDs = true, IDRange{0, blockID}
+		}
 		_, rerr := Run(context.Background(), s, Options{Stdout: os.Stdout, Stderr: os.Stderr})
 		err = errors.Join(err, rerr)
 	}

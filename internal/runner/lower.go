@@ -136,6 +136,9 @@ func (l *lowering) last(o *Op) error {
 		l.closeAllBut(l.fds.errors)
 	case VerbWorkdir:
 		l.add("chdir", unix.SYS_CHDIR, o.Target)
+	case VerbLinux32:
+		const linux32 = 8 // PER_LINUX32, unknown to an arm64 without 32 bits: an emulator answers uname there
+		l.add("personality", unix.SYS_PERSONALITY, linux32).tolerate(unix.EINVAL)
 	case VerbNoPrivs:
 		l.add("prctl", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	case VerbFilter:

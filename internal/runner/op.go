@@ -47,6 +47,7 @@ const (
 	VerbSession   Verb = "session"      // session, terminal, keyring, umask
 	VerbCloseRest Verb = "close-rest"   // no descriptor beyond stdio
 	VerbWorkdir   Verb = "workdir"      // chdir Target
+	VerbLinux32   Verb = "linux32"      // uname names a processor of 32 bits
 	VerbNoPrivs   Verb = "no-new-privs" //
 	VerbFilter    Verb = "filter"       // seccomp filter Type
 	VerbOwners    Verb = "owners"       // filter that asks the host process about owners, send its listener

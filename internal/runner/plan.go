@@ -206,6 +206,9 @@ func (s *Spec) planEnd(p Plan) Plan {
 		p = append(p, Op{Verb: VerbOwners})
 	}
 	p = append(p, Op{Verb: VerbCloseRest}, Op{Verb: VerbWorkdir, Target: s.Workdir})
+	if s.Linux32 {
+		p = append(p, Op{Verb: VerbLinux32})
+	}
 	if s.NoNewPrivs {
 		p = append(p, Op{Verb: VerbNoPrivs})
 	}

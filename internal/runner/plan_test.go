@@ -23,7 +23,7 @@ func TestPlan(t *testing.T) {
 		"host":   {Lower: []string{"/a", "/b"}, Argv: []string{"true"}, UserNS: "own", IDs: ids, Net: "host", Tmpfs: []string{"/var/tmp"}},
 		"range":  {Lower: []string{"/a"}, Argv: []string{"true"}, Nested: true, IDs: IDRange{Size: 65537}, Binds: []Bind{{Src: "/", Dst: "/all"}}},
 		"single": {Dir: "/a", Argv: []string{"true"}, Nested: true, IDs: IDRange{Size: 1}, RecordOwners: true},
-		"foreign": {Lower: []string{"/a"}, Argv: []string{"true"}, IDs: ids, Format: &Format{Name: "qemu-x", Interpreter: "/usr/bin/qemu-x",
+		"foreign": {Lower: []string{"/a"}, Argv: []string{"true"}, IDs: ids, Linux32: true, Format: &Format{Name: "qemu-x", Interpreter: "/usr/bin/qemu-x",
 			Magic: []byte("\x7fELF"), Mask: []byte("\xff\xff\xff\xff"), Optional: true}},
 	} {
 		if name == "run" {

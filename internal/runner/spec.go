@@ -54,6 +54,8 @@ type Spec struct {
 
 	// Format is registered with the kernel for this container alone, so that programs of another architecture run.
 	Format *Format `json:"format,omitempty"`
+	// Linux32 has uname name the processor as one of 32 bits, as setarch linux32 does.
+	Linux32 bool `json:"linux32,omitempty"`
 
 	// DevNodes are further names under /dev, each bound from the host's /dev/null.
 	DevNodes []string `json:"dev_nodes,omitempty"`
