@@ -27,7 +27,7 @@ func (r Request) files(c closure, releases []LockRelease) []LockFile {
 }
 
 // archivedOptions are what a line of an archived suite's sources.list says between brackets, and the comment
-// that explains it. trusted=yes is the least that lets apt (tried: 1.2 and 1.6) install from an archive
+// that explains it. trusted=yes is the least that lets apt (tried: 1.0.1, 1.2, 1.6) install from an archive
 // whose keys have expired: with allow-insecure=yes, or Acquire::AllowInsecureRepositories, it still
 // refuses the packages as unauthenticated.
 func (r Request) archivedOptions(releases []LockRelease) (options, why string) {
