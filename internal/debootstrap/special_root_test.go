@@ -126,3 +126,23 @@ mkdir -p /var/lib/made; echo x > /var/lib/made/f; touch -d @1000000000 /var/lib/
 		t.Errorf("today's root (-) and the one of two years on (+):\n%s", d)
 	}
 }
+
+// What the first script finds, though the packages that make it come later: the library cache, awk, a time
+// zone and an fstab. The links are the packages' own to replace.
+func TestPreparedBeforeScripts(t *testing.T) {
+	f := newFixture(t,
+		required(testarchive.Package{Name: "aa-first", Scripts: map[string]string{"preinst": `#!/bin/sh
+set -e
+{ cat /etc/fstab; readlink /etc/localtime /usr/bin/awk; test -s /etc/ld.so.cache && echo cached; } > /etc/seen-first
+`}}),
+		required(testarchive.Package{Name: "mawk", Files: []testarchive.File{{Name: "usr/bin/mawk", Body: "#!/bin/sh\n"}},
+			Scripts: map[string]string{"postinst": "#!/bin/sh\nset -e\nln -sf /etc/alternatives/awk /usr/bin/awk\n"}}))
+	tree := f.made(suites.Rules{RootOrderMod: 65521})
+	f.holds(tree, map[string]string{
+		"etc/seen-first": "# UNCONFIGURED FSTAB FOR BASE SYSTEM\n/usr/share/zoneinfo/UTC\nmawk\ncached\n",
+		"etc/fstab":      "# UNCONFIGURED FSTAB FOR BASE SYSTEM\n",
+	})
+	if to, err := os.Readlink(filepath.Join(tree, "usr/bin/awk")); to != "/etc/alternatives/awk" {
+		t.Errorf("awk is a link to %q, %v", to, err)
+	}
+}
