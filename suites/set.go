@@ -206,13 +206,13 @@ func (s *Set) parse(name string) (Suite, error) {
 		return Suite{}, fmt.Errorf("%s: %w", where, err)
 	}
 	if su.Codename != name {
-		return Suite{}, fmt.Errorf("%s: codename %q: want the file's name", where, su.Codename)
+		return Suite{}, fmt.Errorf("%s: %w", where, placed(b, faultf("codename", "codename %q: want the file's name", su.Codename)))
 	}
 	if len(su.Components) == 0 {
 		su.Components = []string{"main"}
 	}
 	if err := su.check(); err != nil {
-		return Suite{}, fmt.Errorf("%s: %w", where, err)
+		return Suite{}, fmt.Errorf("%s: %w", where, placed(b, err))
 	}
 	return su, nil
 }

@@ -3,11 +3,7 @@
 package suites
 
 import (
-	"errors"
-	"fmt"
-	"net/url"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -133,91 +129,4 @@ func byArch(m map[string][]string, arch string) []string {
 		return l
 	}
 	return m["default"]
-}
-
-// check refuses what later steps rely on; values reach URLs, paths and file names.
-func (s *Suite) check() error {
-	for _, n := range append([]string{s.Codename}, s.Aliases...) {
-		if !validName(n) {
-			return fmt.Errorf("suite name %q: want lower-case letters, digits and .+-", n)
-		}
-	}
-	switch {
-	case s.Family != "debian" && s.Family != "ubuntu":
-		return fmt.Errorf("family %q: want debian or ubuntu", s.Family)
-	case s.Title == "":
-		return errors.New("title is missing")
-	case len(s.Keyrings) == 0:
-		return errors.New("keyrings is empty")
-	case len(s.Mirrors) == 0:
-		return errors.New("mirrors is empty")
-	case s.Rules.Merged != "yes" && s.Rules.Merged != "no":
-		return fmt.Errorf("rules.merged %q: want yes or no", s.Rules.Merged)
-	case s.Rules.RootOrderMod != 8191 && s.Rules.RootOrderMod != 65521:
-		return fmt.Errorf("rules.root-order-mod %d: want 8191 or 65521", s.Rules.RootOrderMod)
-	}
-	if s.EOL != "" {
-		if _, err := time.Parse(time.DateOnly, s.EOL); err != nil {
-			return fmt.Errorf("eol %q: want YYYY-MM-DD", s.EOL)
-		}
-	}
-	for _, k := range s.Keyrings {
-		if k == "" || strings.ContainsAny(k, "/\\") || k[0] == '.' {
-			return fmt.Errorf("keyring %q: want the name of a file in keyrings/", k)
-		}
-	}
-	for _, c := range s.Components {
-		if !validName(c) {
-			return fmt.Errorf("component %q: not a component's name", c)
-		}
-	}
-	if s.Role != "" && (!validName(s.Role) || s.Role == s.Codename) {
-		return fmt.Errorf("role %q: want a name like stable", s.Role)
-	}
-	if err := errors.Join(checkMirrors(s.Mirrors), checkMirrors(s.Archives)); err != nil {
-		return err
-	}
-	return s.checkPockets()
-}
-
-func (s *Suite) checkPockets() error {
-	seen := map[string]bool{"release": true}
-	for _, p := range s.Pockets {
-		if !validName(p.Name) || !validName(strings.TrimSuffix(p.Suite, "/updates")) {
-			return fmt.Errorf("pocket %q of suite %q: not a name", p.Name, p.Suite)
-		}
-		if seen[p.Name] {
-			return fmt.Errorf("pocket %q stands twice or is release", p.Name)
-		}
-		seen[p.Name] = true
-		if err := errors.Join(checkMirrors(p.Mirrors), checkMirrors(p.Archives)); err != nil {
-			return fmt.Errorf("pocket %q: %w", p.Name, err)
-		}
-	}
-	return nil
-}
-
-func checkMirrors(m map[string][]string) error {
-	for arch, urls := range m {
-		if !validName(arch) || len(urls) == 0 {
-			return fmt.Errorf("mirrors of %q: no such architecture, or none given", arch)
-		}
-		for _, u := range urls {
-			p, err := url.Parse(u)
-			if err != nil || p.Host == "" || (p.Scheme != "http" && p.Scheme != "https") || p.User != nil || strings.ContainsAny(u, " \t\r\n[]") {
-				return fmt.Errorf("a mirror of %s is not a plain http or https URL", arch)
-			}
-		}
-	}
-	return nil
-}
-
-func validName(n string) bool {
-	for i, c := range []byte(n) {
-		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || i > 0 && strings.IndexByte(".+-", c) >= 0 {
-			continue
-		}
-		return false
-	}
-	return n != "" && len(n) <= 64 && !strings.Contains(n, "..")
 }

@@ -62,6 +62,13 @@ func TestRules(t *testing.T) {
 		suite, variant string
 		merged, staged bool
 	}{
+		{"jessie", "minbase", false, true}, {"stretch", "minbase", false, true}, {"stretch", "buildd", false, true},
+		{"buster", "minbase", true, true}, {"buster", "buildd", false, true},
+		{"bullseye", "minbase", true, false}, {"bullseye", "buildd", false, false},
+		{"forky", "buildd", true, false}, {"sid", "minbase", true, false},
+		{"trusty", "minbase", false, true}, {"artful", "minbase", false, true}, {"cosmic", "minbase", false, false},
+		{"disco", "minbase", true, false}, {"focal", "buildd", true, false},
+		{"hirsute", "minbase", true, false}, {"hirsute", "buildd", false, false}, {"impish", "buildd", true, false},
 		{"xenial", "minbase", false, true},
 		{"bionic", "minbase", false, false},
 		{"bionic", "-", false, true},
@@ -77,6 +84,35 @@ func TestRules(t *testing.T) {
 		}
 		if su.Rules.MergedFor(c.variant) != c.merged || su.Rules.StagedFor(c.variant) != c.staged {
 			t.Errorf("%s %s: merged %v, staged %v", c.suite, c.variant, !c.merged, !c.staged)
+		}
+	}
+}
+
+// TestRulesByAge: what follows from the age of a suite alone.
+func TestRulesByAge(t *testing.T) {
+	before := func(su Suite, debian, ubuntu string) bool { // is older than
+		limit := map[string]string{"debian": debian, "ubuntu": ubuntu}[su.Family]
+		return su.Version != "" && fmt.Sprintf("%05s", su.Version) < fmt.Sprintf("%05s", limit)
+	}
+	for _, su := range load(t).All() {
+		r := su.Rules
+		for _, c := range []struct {
+			rule      string
+			got, want bool
+		}{
+			{"apt-transport-https", slices.Contains(r.HTTPSPackages, "apt-transport-https"), before(su, "10", "17.10")},
+			{"root-order-mod 8191", r.RootOrderMod == 8191, before(su, "11", "20.10")},
+			{"usrmerge is no dependency", slices.Contains(r.DropDepends, "usrmerge"), su.Family == "debian" && !before(su, "12", "")},
+			{"usr-is-merged", slices.Contains(r.ExtraRequired, "usr-is-merged"), su.Codename == "bookworm"},
+			{"initctl", r.Initctl, su.Family == "ubuntu"},
+			{"unmerged", r.Merged == "no", before(su, "10", "19.04")},
+			{"devfsd", r.Devfsd, before(su, "10", "18.04")},
+			{"makedev's nodes", r.DeviceTable != "", su.Family == "ubuntu" && before(su, "", "18.04")},
+			{"archive hosts", len(su.Archives) > 0, su.Codename != "sid"},
+		} {
+			if c.got != c.want {
+				t.Errorf("%s: %s is %v", su.Codename, c.rule, c.got)
+			}
 		}
 	}
 }
@@ -153,11 +189,13 @@ func TestRefused(t *testing.T) {
 		{"unknown key", "[rules]", "[rules]\nmergd = 1", "line 9, column 1: unknown key rules.mergd"},
 		{"wrong type", `title = "Mine"`, "title = 3", "line 4"},
 		{"syntax", `title = "Mine"`, "title = ", "line 4"},
-		{"stem", `codename = "mine"`, `codename = "other"`, "want the file's name"},
-		{"family", `"debian"`, `"suse"`, "family"},
-		{"merged", `"yes"`, `"maybe"`, "rules.merged"},
-		{"mod", "65521", "7", "root-order-mod"},
-		{"password", "http://", "http://u:p@", "not a plain http"},
+		{"stem", `codename = "mine"`, `codename = "other"`, "line 2: codename \"other\": want the file's name"},
+		{"family", `"debian"`, `"suse"`, "mine.toml: line 3: family"},
+		{"merged", `"yes"`, `"maybe"`, "line 9: rules.merged"},
+		{"mod", "65521", "7", "line 10: rules.root-order-mod"},
+		{"password", "http://", "http://u:p@", "line 7: a mirror of default is not a plain http"},
+		{"archive's password", "[rules]", "[archive-mirrors]\narm64 = [\"http://u:p@x/\"]\n[rules]", "line 9: a mirror of arm64 is not a plain http"},
+		{"role", "title", "role = \"mine\"\ntitle", "line 4: role"},
 		{"options", "debian\"]", "debian [trusted=yes]\"]", "not a plain http"},
 		{"keyring path", "mine.gpg", "../mine.gpg", "keyring"},
 		{"eol", "[mirrors]", "eol = \"2020-13-01\"\n[mirrors]", "unknown key"},
@@ -297,7 +335,7 @@ func FuzzSuite(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, u := range slices.Concat(slices.Collect(maps.Values(su.Mirrors))...) {
+		for _, u := range slices.Concat(slices.Concat(slices.Collect(maps.Values(su.Mirrors))...), slices.Concat(slices.Collect(maps.Values(su.Archives))...)) {
 			if p, err := url.Parse(u); err != nil || p.User != nil || p.Scheme != "http" && p.Scheme != "https" {
 				t.Fatalf("accepted mirror %q", u)
 			}

@@ -164,10 +164,10 @@ func (a *app) identified(ctx context.Context, store *cache.Store, sel *selection
 	}
 	id, err := a.identify(ctx, store, req)
 	if errors.Is(err, archive.ErrNotFound) && !errors.Is(err, archive.ErrOffline) {
-		return probe, fmt.Errorf("%w, and the mirror has none: %w", unknown, err)
+		return probe, withHint(fmt.Errorf("%w, and the mirror has none: %w", unknown, err), "rootctl suites lists the names known")
 	}
 	if err != nil {
-		return probe, fmt.Errorf("%w; asking the mirror: %w", unknown, err)
+		return probe, withHint(fmt.Errorf("%w; asking the mirror: %w", unknown, err), "%s", hintOf(err))
 	}
 	family := strings.ToLower(id.Origin)
 	if family != "debian" && family != "ubuntu" {
