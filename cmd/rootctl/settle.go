@@ -59,7 +59,7 @@ func (a *app) identify(ctx context.Context, store *cache.Store, req debootstrap.
 		return debootstrap.Identity{}, err
 	}
 	b := debootstrap.Builder{Store: store, Client: client, Suites: set, Now: a.now, Log: a.log()}
-	req.Pockets, req.Components = nil, nil
+	req.Pockets, req.Components, req.CheckUpdates = nil, nil, false
 	req.Suite.Pockets, req.Suite.Archives, req.Suite.EOL, req.Suite.Archived = nil, nil, "", false
 	return b.Identify(ctx, req)
 }
