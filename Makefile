@@ -56,7 +56,7 @@ tools-for-tests:
 # STRICT=--strict makes a skip a failure. The tests on the real archives are among these: they run
 # where an archive can be reached, and say so loudly where not.
 test: tools-for-tests build
-	ROOTCTL_E2E=1 $(GO) test -json -timeout 15m ./... | $(GO) run ./internal/reference/testsum $(STRICT)
+	ROOTCTL_E2E=1 $(GO) test -json -timeout 30m ./... | $(GO) run ./internal/reference/testsum $(STRICT)
 
 race: tools-for-tests
 	$(GO) test -race -timeout 30m ./...
