@@ -56,7 +56,8 @@ func (s *selection) cutPocket(suite suites.Suite, m string) (pocket, base string
 	if _, ok := suite.Pocket(pocket); !ok {
 		return "", "", withHint(&flagError{fmt.Errorf("--mirror for pocket %q: %s has none of that name", pocket, suite.Codename)}, "release, updates or security: --mirror security=URL")
 	}
-	if pocket != "release" && !slices.Contains(s.pockets, pocket) && !s.keepMirror {
+	read := pocket == "release" || slices.Contains(s.pockets, pocket) || pocket == "security" && s.checkUpdates
+	if !read && !s.keepMirror {
 		return "", "", withHint(&flagError{fmt.Errorf("--mirror for pocket %s: no package is taken from that pocket", pocket)}, "add --pocket %s, or --keep-mirror for the root's sources.list alone", pocket)
 	}
 	return pocket, base, nil

@@ -113,6 +113,8 @@ func (r Request) checkUpdates() error {
 		return &UsageError{What: "security updates cannot be looked for offline", Next: "drop --offline or --check-updates"}
 	case !has:
 		return &UsageError{What: fmt.Sprintf("%s has no security pocket", r.Suite.Codename), Next: "drop --check-updates"}
+	case len(r.mirrorURLs(securityPocket)) == 0:
+		return &UsageError{What: "no mirror is left to look for security updates", Next: "name one with --mirror security=URL, or drop --only-mirror"}
 	}
 	return nil
 }
