@@ -2,6 +2,7 @@ package main
 
 import (
 	"maps"
+	"strings"
 	"testing"
 
 	"github.com/rootctl/rootctl/internal/debootstrap/testarchive"
@@ -28,4 +29,22 @@ func suiteEnv(t *testing.T, base *testarchive.Archive) map[string]string {
 	server := base.Serve(t)
 	server.SetFiles(files, base.Date)
 	return map[string]string{"SUITES": server.URL}
+}
+
+// TestRealRoles: stable is whose the real archive says, and its root has the codename's name.
+func TestRealRoles(t *testing.T) {
+	r := newReal(t)
+	b := r.buildSuite(t, "stable")
+	if b.Suite == "stable" || b.Name != b.Suite {
+		t.Errorf("%+v", b)
+	}
+	_, errs, code := r.rootctl(t, "build", "stable")
+	if code != 0 || !strings.Contains(errs, "stable is "+b.Suite+" (Debian ") || !strings.Contains(errs, b.Suite+" is cached") {
+		t.Errorf("exit code %d\n%s", code, errs)
+	}
+	_, errs, code = r.rootctl(t, "build", "--offline", "stable")
+	if code != 0 || !strings.Contains(errs, " as of 20") || !strings.Contains(errs, "no mirror was asked") {
+		t.Errorf("offline: exit code %d\n%s", code, errs)
+	}
+	r.must(t, "run", "stable", "--", "sh", "-c", "grep -q VERSION_CODENAME="+b.Suite+" /etc/os-release")
 }
