@@ -1,11 +1,16 @@
 package main
 
 import (
+	"archive/tar"
+	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/rootctl/rootctl/internal/debootstrap/testarchive"
 )
@@ -94,10 +99,9 @@ func TestBombs(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: builds and containers")
 	}
-	zeros := strings.Repeat("\x00", 300<<20)
 	for _, p := range []testarchive.Package{
-		{Name: "evil", Compression: "zst", Files: []testarchive.File{{Name: "usr/share/zeros", Body: zeros}}},
-		{Name: "evil", Compression: "zst", Scripts: map[string]string{"templates": zeros}, ControlCompression: "zst"},
+		{Name: "evil", Compression: "zst", Data: zeroBomb(t, "./usr/share/zeros", 300<<20)},
+		{Name: "evil", Scripts: map[string]string{"templates": strings.Repeat("\x00", 70<<20)}, ControlCompression: "zst"},
 	} {
 		a := testarchive.HostArchive(t, "bionic").Add(p)
 		server := a.Serve(t)
@@ -109,4 +113,24 @@ func TestBombs(t *testing.T) {
 		t.Log(errs)
 		r.checkLeft(t, r.dir, "after it")
 	}
+}
+
+// zeroBomb is a compressed tar of one file of zeros, made without holding it in memory.
+func zeroBomb(t *testing.T, name string, size int64) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z, err := zstd.NewWriter(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := tar.NewWriter(z)
+	err = w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o644, ModTime: testarchive.Epoch})
+	chunk := make([]byte, 1<<20)
+	for left := size; left > 0 && err == nil; left -= int64(len(chunk)) {
+		_, err = w.Write(chunk)
+	}
+	if err := errors.Join(err, w.Close(), z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
