@@ -49,7 +49,7 @@ func TestKilledInEachStage(t *testing.T) {
 		t.Skip("needs root: builds and containers")
 	}
 	archive := testarchive.HostArchive(t, "bionic").Add(held("preinst"), held("postinst"), testarchive.Package{Name: "held-hash",
-		Compression: "zst", Files: []testarchive.File{{Name: "usr/share/zeros", Body: strings.Repeat("\x00", 128<<20)}}}) // takes a while
+		Compression: "zst", Data: zeroBomb(t, "./usr/share/zeros", 128<<20)}) // takes a while
 	server := archive.Serve(t)
 	f := &fixture{self: ownCopy(t), server: server, args: []string{"build", "--mirror", server.URL, "--only-mirror", "--keyring", keyFile(t, archive.Key), "--tag", "fixture", "bionic"}}
 	want := f.build(t, filepath.Join(t.TempDir(), "calm"))
