@@ -191,7 +191,7 @@ func (r Rootctl) Build(ctx context.Context, j *Job, flags ...string) (Report, er
 
 // Run runs a command in a root of the cache and returns its standard output and error.
 func (r Rootctl) Run(ctx context.Context, name string, argv ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, r.Program, append([]string{"run", "--no-build", name, "--"}, argv...)...)
+	cmd := exec.CommandContext(ctx, r.Program, append([]string{"run", "-q", "--no-build", name, "--"}, argv...)...)
 	cmd.Env = append(os.Environ(), "ROOTCTL_CACHE="+r.Cache)
 	out, err := cmd.CombinedOutput()
 	return string(out), err

@@ -100,6 +100,8 @@ func (c *comparer) one(ctx context.Context, x reference.Case, against []string) 
 		return result + ", built in earnest", clean, err
 	case "twice":
 		return c.twice(ctx, job, work)
+	case "users":
+		return c.users(ctx, job, work)
 	case "inside":
 		against = nil
 	}
