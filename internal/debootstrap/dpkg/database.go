@@ -82,16 +82,12 @@ func (d *Database) Add(pkgs []*Package, lost []unpack.Lost) error {
 			paragraphs = append(paragraphs, strings.TrimSuffix(p, "\n")+"\n")
 		}
 	}
-	later := len(paragraphs) > 0
 	for _, p := range pkgs {
 		if err := d.info(p); err != nil {
 			return fmt.Errorf("write dpkg database: %s: %w", p.Name, err)
 		}
-		paragraphs = append(paragraphs, p.status())
 	}
-	if later {
-		dpkgOrder(paragraphs, d.hash)
-	}
+	paragraphs = d.unpacked(paragraphs, pkgs)
 	if err := d.disown(lost); err != nil {
 		return fmt.Errorf("write dpkg database: %w", err)
 	}
@@ -102,6 +98,24 @@ func (d *Database) Add(pkgs []*Package, lost []unpack.Lost) error {
 		return fmt.Errorf("write dpkg database: triggers: %w", err)
 	}
 	return nil
+}
+
+// unpacked appends the paragraphs of packages to those of the status file. Once base packages are among
+// them, they get the order in which dpkg --unpack leaves them.
+func (d *Database) unpacked(paragraphs []string, pkgs []*Package) []string {
+	base := false
+	for _, required := range []bool{true, false} {
+		for _, p := range pkgs {
+			if p.Required == required {
+				paragraphs = append(paragraphs, p.status())
+				base = !required
+			}
+		}
+	}
+	if base {
+		dpkgOrder(paragraphs, d.hash)
+	}
+	return paragraphs
 }
 
 // info writes the files of info/.
