@@ -32,6 +32,7 @@ type UnknownPackage struct {
 	Name string
 	Near []string // similar names, best first
 	More []string // further names that no index has
+	By   []string // packages that provide Name, which is a virtual one
 }
 
 func (e *UnknownPackage) Error() string {
@@ -41,8 +42,11 @@ func (e *UnknownPackage) Error() string {
 	return fmt.Sprintf("include %s: no index has a package of that name", e.Name)
 }
 
-// Hint proposes the nearest names.
+// Hint proposes what provides the name, or the nearest names.
 func (e *UnknownPackage) Hint() string {
+	if len(e.By) > 0 {
+		return e.Name + " is a virtual package, provided by " + strings.Join(e.By, ", ") + ": include one of these"
+	}
 	if len(e.Near) == 0 {
 		return "check the spelling, or add its component with --components main,universe"
 	}
@@ -92,7 +96,7 @@ func (w Want) known(ix *Index) error {
 			continue
 		}
 		if unknown == nil {
-			unknown = &UnknownPackage{Name: name, Near: ix.near(name)}
+			unknown = &UnknownPackage{Name: name, Near: ix.near(name), By: firstFew(ix.provide(name))}
 		} else {
 			unknown.More = append(unknown.More, name)
 		}
@@ -241,3 +245,6 @@ func set(l []string) map[string]bool {
 	}
 	return m
 }
+
+// firstFew are as many names as a hint can hold.
+func firstFew(names []string) []string { return names[:min(5, len(names))] }

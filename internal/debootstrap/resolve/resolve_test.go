@@ -119,6 +119,19 @@ func TestUnknownInclude(t *testing.T) {
 	}
 }
 
+// A virtual name cannot be included: who provides it is a choice to be made.
+func TestVirtualInclude(t *testing.T) {
+	ix, err := NewIndex([]Source{source("release", "main", pkg("dpkg", "required"), pkg("apt", "optional"), pkg("exim4", "optional", "Provides: mta, other"), pkg("postfix", "optional", "Provides: mta (= 1)"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Resolve(ix, Want{Variant: "minbase", Include: []string{"mta", "nothing"}, Arch: "amd64"})
+	var unknown *UnknownPackage
+	if !errors.As(err, &unknown) || unknown.Hint() != "mta is a virtual package, provided by exim4, postfix: include one of these" || len(unknown.More) != 1 {
+		t.Fatalf("got %v, want *UnknownPackage with the providers", err)
+	}
+}
+
 func TestNoRequired(t *testing.T) {
 	ix, err := NewIndex([]Source{source("release", "main", pkg("apt", "optional"))})
 	if err != nil {
