@@ -175,25 +175,49 @@ func digest(p string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// normalDigest masks the day of the last change in shadow files: ours is the epoch's, theirs is today.
+// normalDigest is the digest of a file's content without what is known to differ, "" for most files. In
+// shadow files the day of the last change is masked: ours is the epoch's, theirs is today. insserv's
+// dependencies have their words and lines sorted: insserv writes equals in the order of the directory.
 // All else in them has to be the same.
 func normalDigest(p, rel string) (string, error) {
-	if rel != "etc/shadow" && rel != "etc/shadow-" {
+	var normal func(string) string
+	switch rel {
+	case "etc/shadow", "etc/shadow-":
+		normal = maskDays
+	case "etc/init.d/.depend.boot", "etc/init.d/.depend.start", "etc/init.d/.depend.stop":
+		normal = sortWords
+	default:
 		return "", nil
 	}
 	text, err := os.ReadFile(p)
 	if err != nil {
 		return "", err
 	}
-	h := sha256.New()
-	for line := range strings.SplitSeq(string(text), "\n") {
+	sum := sha256.Sum256([]byte(normal(string(text))))
+	return hex.EncodeToString(sum[:]), nil
+}
+
+func maskDays(shadow string) string {
+	var b strings.Builder
+	for line := range strings.SplitSeq(shadow, "\n") {
 		if f := strings.Split(line, ":"); len(f) > 2 && f[2] != "" {
 			f[2] = "DAY"
 			line = strings.Join(f, ":")
 		}
-		h.Write([]byte(line + "\n"))
+		b.WriteString(line + "\n")
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return b.String()
+}
+
+func sortWords(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	for i, line := range lines {
+		words := strings.Fields(line)
+		slices.Sort(words)
+		lines[i] = strings.Join(words, " ")
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
 }
 
 // Difference is one way in which the root under test differs from a reference.
