@@ -61,6 +61,7 @@ func (in *installer) finish(ctx context.Context) (*Installed, error) {
 func litter() []string {
 	return []string{
 		"/etc/console-setup/cached*",
+		"/etc/ssh/ssh_host_*_key*", // a secret that every copy would share; ssh-keygen -A makes them
 		"/var/cache/apt/*.bin",
 		"/var/cache/apt/archives/*.deb",
 		"/var/cache/debconf/*-old",

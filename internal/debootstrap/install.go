@@ -192,7 +192,8 @@ func (in *installer) stages() ([][]string, error) {
 			Provides:   control.Field(p.Stanza, "Provides"),
 		})
 	}
-	if !in.lock.Rules.StagedFor(in.lock.Variant) || len(required) == len(all) {
+	staged := in.lock.Staged || in.lock.Rules.StagedFor(in.lock.Variant)
+	if !staged || len(required) == len(all) {
 		return [][]string{all}, nil
 	}
 	groups, err := dpkg.Stages(nodes, in.lock.Rules.RootOrderMod, in.lock.Rules.DropDepends)

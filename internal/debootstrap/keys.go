@@ -112,11 +112,12 @@ func rootKey(l *Lock) keyed {
 		Arch     string         `json:"arch"`
 		Variant  string         `json:"variant"`
 		Merged   bool           `json:"merged_usr"`
+		Staged   bool           `json:"staged,omitempty"`
 		Rules    any            `json:"rules"`
 		Epoch    string         `json:"epoch"`
 		Packages []packageInput `json:"packages"`
 		Files    []fileInput    `json:"files"`
-	}{"root", keySchema, buildEpoch, l.Suite, l.Arch, l.Variant, l.Merged, rules, l.Epoch, packages, files})
+	}{"root", keySchema, buildEpoch, l.Suite, l.Arch, l.Variant, l.Merged, l.Staged, rules, l.Epoch, packages, files})
 }
 
 // requestKey names what was asked for, without what the archive says: it finds the last root of a

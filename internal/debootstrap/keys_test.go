@@ -49,6 +49,7 @@ func TestRootKeyCovers(t *testing.T) {
 		{"merged /usr", func(_ *Request, l *Lock) { l.Merged = true }, false},
 		{"epoch", func(_ *Request, l *Lock) { l.Epoch = "1" }, false},
 		{"variant", func(_ *Request, l *Lock) { l.Variant = "buildd" }, false},
+		{"stages", func(_ *Request, l *Lock) { l.Staged = true }, false},
 		{"stage rules", func(_ *Request, l *Lock) { l.Rules.StagedVariants = []string{"*"} }, false},
 	}
 	for _, tt := range tests {

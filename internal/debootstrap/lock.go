@@ -24,11 +24,12 @@ const EpochAuto = "auto"
 // form is the lock file.
 type Lock struct {
 	Schema   int           `json:"schema"`
-	Suite    string        `json:"suite"`   // codename
-	Variant  string        `json:"variant"` // of resolve.Variants
-	Arch     string        `json:"arch"`    // Debian's name
-	Merged   bool          `json:"merged"`  // /bin and its like are links into /usr
-	Rules    suites.Rules  `json:"rules"`   // the suite's rules, as they were when the lock was made
+	Suite    string        `json:"suite"`            // codename
+	Variant  string        `json:"variant"`          // of resolve.Variants
+	Arch     string        `json:"arch"`             // Debian's name
+	Merged   bool          `json:"merged"`           // /bin and its like are links into /usr
+	Staged   bool          `json:"staged,omitempty"` // configured in stages, whatever the rules say of the variant
+	Rules    suites.Rules  `json:"rules"`            // the suite's rules, as they were when the lock was made
 	Releases []LockRelease `json:"releases,omitempty"`
 	Packages []LockPackage `json:"packages"` // in index order
 	Files    []LockFile    `json:"files,omitempty"`
