@@ -33,7 +33,7 @@ func TestEmbedded(t *testing.T) {
 	}
 	for want := range strings.FieldsSeq(`jessie stretch buster bullseye bookworm trixie forky sid
 		trusty utopic vivid wily xenial yakkety zesty artful bionic cosmic disco eoan focal groovy hirsute impish
-		jammy kinetic lunar mantic noble oracular plucky questing resolute`) {
+		jammy kinetic lunar mantic noble oracular plucky questing resolute stonking`) {
 		su, err := s.Lookup(want)
 		if err != nil {
 			t.Fatal(err)

@@ -9,7 +9,7 @@ import (
 )
 
 // suiteEnv serves the packages of an archive as suites that rootctl's table does not have so: stable,
-// which is forky here; duke, of Debian, and odd, of somebody else.
+// which is forky here; duke, of Debian; resolved, of Ubuntu, with SHA-512 sums alone; and odd, of somebody else.
 func suiteEnv(t *testing.T, base *testarchive.Archive) map[string]string {
 	files := map[string][]byte{}
 	for dists, s := range map[string]struct{ suite, codename, origin string }{
@@ -24,6 +24,7 @@ func suiteEnv(t *testing.T, base *testarchive.Archive) map[string]string {
 		a := *base
 		a.Suite, a.Codename, a.Origin = dists, s.codename, s.origin
 		a.Release = map[string]string{"Suite": s.suite}
+		a.Only512 = dists == "resolved"
 		maps.Copy(files, a.Files())
 	}
 	server := base.Serve(t)

@@ -91,11 +91,12 @@ type closure struct {
 }
 
 // newClosure turns a resolved set into lock entries in index order.
-func newClosure(s *resolve.Set) (closure, error) {
+// learned are the SHA-256 of packages whose entry has none.
+func newClosure(s *resolve.Set, learned map[string]cache.Digest) (closure, error) {
 	c := closure{Warnings: s.Warnings}
 	add := func(list []resolve.Package, required bool) error {
 		for _, p := range list {
-			lp, err := lockPackage(p, required)
+			lp, err := lockPackage(p, required, learned[p.Name])
 			if err != nil {
 				return err
 			}
@@ -113,7 +114,7 @@ func newClosure(s *resolve.Set) (closure, error) {
 	return c, nil
 }
 
-func lockPackage(p resolve.Package, required bool) (LockPackage, error) {
+func lockPackage(p resolve.Package, required bool, sum cache.Digest) (LockPackage, error) {
 	// A copy, for the entry's fields are parts of it: an index of 50 MB is not to outlive the selection.
 	p.Stanza = strings.Clone(strings.TrimRight(p.Stanza, "\n"))
 	p.Name = strings.Clone(p.Name)
@@ -124,7 +125,10 @@ func lockPackage(p resolve.Package, required bool) (LockPackage, error) {
 	if err := version.Valid(p.Field("Version")); err != nil {
 		return LockPackage{}, fmt.Errorf("index entry of %s: %w", p.Name, err)
 	}
-	digest, err := cache.ParseDigest(p.Field("SHA256"))
+	if sum == "" {
+		sum = cache.Digest(p.Field("SHA256"))
+	}
+	digest, err := cache.ParseDigest(string(sum))
 	if err != nil {
 		return LockPackage{}, fmt.Errorf("index entry of %s: %w", p.Name, err)
 	}

@@ -5,9 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
+	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/internal/debootstrap/archive"
 	"github.com/rootctl/rootctl/internal/debootstrap/pgp"
 	"github.com/rootctl/rootctl/internal/debootstrap/resolve"
@@ -177,7 +182,7 @@ func indexInputs(r Request, ar *archive.Archive) ([]indexInput, error) {
 				return nil, &UsageError{What: fmt.Sprintf("%s at %s has no component %s for %s", r.Suite.Codename, p.Mirror, c, r.Arch),
 					Next: "its components: " + strings.Join(p.Release.Components, ", ")}
 			}
-			out = append(out, indexInput{p.Name, c, r.Arch, f.SHA256})
+			out = append(out, indexInput{p.Name, c, r.Arch, f.Identity()})
 		}
 	}
 	return out, nil
@@ -206,7 +211,36 @@ func (j *job) selectPackages(ctx context.Context, ar *archive.Archive, req Reque
 	if err != nil {
 		return closure{}, err
 	}
-	return newClosure(set)
+	learned, err := learnSums(ctx, ar, set)
+	if err != nil {
+		return closure{}, err
+	}
+	return newClosure(set, learned)
+}
+
+// learnSums gives the SHA-256 of the packages of which the index states the SHA-512 alone.
+func learnSums(ctx context.Context, ar *archive.Archive, set *resolve.Set) (map[string]cache.Digest, error) {
+	var mu sync.Mutex
+	learned := map[string]cache.Digest{}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(connections)
+	for _, p := range slices.Concat(set.Required, set.Base) {
+		if p.Field("SHA256") != "" || p.Field("SHA512") == "" {
+			continue
+		}
+		g.Go(func() error {
+			size, err := strconv.ParseInt(p.Field("Size"), 10, 64)
+			if err != nil {
+				return fmt.Errorf("index entry of %s: bad Size %q", p.Name, p.Field("Size"))
+			}
+			f, err := ar.Learn(ctx, p.Pocket, archive.File{Path: p.Field("Filename"), Size: size, SHA512: p.Field("SHA512")})
+			mu.Lock()
+			defer mu.Unlock()
+			learned[p.Name] = f.SHA256
+			return err
+		})
+	}
+	return learned, g.Wait()
 }
 
 func lockReleases(ar *archive.Archive) []LockRelease {

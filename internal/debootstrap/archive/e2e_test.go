@@ -81,7 +81,7 @@ func TestRealArchives(t *testing.T) {
 			wrong := a.Pockets[0].Release.Files["main/binary-amd64/Packages.gz"]
 			wrong.Path = "pool/main/h/hostname/absent_1_amd64.deb"
 			var stale *Stale
-			if err := a.Fetch(t.Context(), "security", File{wrong.Path, 7, cache.Sum(nil)}); !errors.As(err, &stale) {
+			if err := a.Fetch(t.Context(), "security", File{wrong.Path, 7, cache.Sum(nil), ""}); !errors.As(err, &stale) {
 				t.Errorf("absent file: %v", err)
 			}
 		})

@@ -207,8 +207,8 @@ func TestPoolFaults(t *testing.T) {
 		})
 	}
 	for _, f := range []File{
-		{"../x", 1, cache.Sum(nil)}, {"/x", 1, cache.Sum(nil)}, {"a/../b", 1, cache.Sum(nil)}, {"a\nb", 1, cache.Sum(nil)},
-		{"a//b", 1, cache.Sum(nil)}, {"", 1, cache.Sum(nil)}, {"a", 0, cache.Sum(nil)}, {"a", 1 << 40, cache.Sum(nil)}, {"a", 1, "abc"},
+		{"../x", 1, cache.Sum(nil), ""}, {"/x", 1, cache.Sum(nil), ""}, {"a/../b", 1, cache.Sum(nil), ""}, {"a\nb", 1, cache.Sum(nil), ""},
+		{"a//b", 1, cache.Sum(nil), ""}, {"", 1, cache.Sum(nil), ""}, {"a", 0, cache.Sum(nil), ""}, {"a", 1 << 40, cache.Sum(nil), ""}, {"a", 1, "abc", ""},
 	} {
 		w := newWorld(t, hello())
 		a := w.open(t)

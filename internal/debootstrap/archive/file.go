@@ -50,7 +50,7 @@ func (a *Archive) ensure(ctx context.Context, p *Pocket, paths []string, f File)
 
 // fill gets the file from the mirror in use; if that fails on the way, from the next: the digest says
 // whether it is the same file there. mirror is the last one asked.
-func (a *Archive) fill(ctx context.Context, p *Pocket, paths []string, f File, part *cache.Part) (mirror string, err error) {
+func (a *Archive) fill(ctx context.Context, p *Pocket, paths []string, f File, part fetch.Sink) (mirror string, err error) {
 	var failed, missing error
 	first := p.current()
 	for i := first; i < p.end(first); i++ {
@@ -85,7 +85,7 @@ func (a *Archive) fill(ctx context.Context, p *Pocket, paths []string, f File, p
 	return mirror, fmt.Errorf("get %s of %s: %w: %w", f.Path, p.Suite, ErrOffline, failed)
 }
 
-func (a *Archive) fillFrom(ctx context.Context, p *Pocket, i int, paths []string, f File, part *cache.Part) (err error) {
+func (a *Archive) fillFrom(ctx context.Context, p *Pocket, i int, paths []string, f File, part fetch.Sink) (err error) {
 	for _, path := range paths {
 		err = a.o.Client.Write(ctx, a.request(p, i, path), f.Size, part)
 		if !errors.Is(err, fetch.ErrNotFound) {
@@ -124,7 +124,10 @@ func (p *Pocket) setDown(i int) bool {
 }
 
 // byHash is the path of an index under its digest.
-func byHash(path string, d cache.Digest) string {
-	dir := path[:strings.LastIndexByte(path, '/')+1]
-	return dir + "by-hash/SHA256/" + string(d)
+func byHash(f File) string {
+	dir := f.Path[:strings.LastIndexByte(f.Path, '/')+1]
+	if f.SHA512 != "" {
+		return dir + "by-hash/SHA512/" + f.SHA512
+	}
+	return dir + "by-hash/SHA256/" + string(f.SHA256)
 }

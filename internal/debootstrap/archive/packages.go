@@ -3,6 +3,7 @@ package archive
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -44,7 +45,7 @@ func (a *Archive) Packages(ctx context.Context, p *Pocket, component string) (st
 		return "", nil
 	}
 	for again := true; ; again = false {
-		if err := a.ensureIndex(ctx, p, f); err != nil {
+		if f, err = a.ensureIndex(ctx, p, f); err != nil {
 			return "", fmt.Errorf("fetch %s of %s: %w", name, p.Suite, err)
 		}
 		text, err := a.decode(f, form, plain)
@@ -92,13 +93,17 @@ func preferXz(gz, xz, plain int64, rate float64) bool {
 	return cost(xz, speedXz) < cost(gz, speedGzip)
 }
 
-func (a *Archive) ensureIndex(ctx context.Context, p *Pocket, f File) error {
+func (a *Archive) ensureIndex(ctx context.Context, p *Pocket, f File) (File, error) {
 	dists := "dists/" + p.Suite + "/"
 	paths := []string{dists + f.Path}
 	if p.Release.ByHash {
-		paths = slices.Insert(paths, 0, dists+byHash(f.Path, f.SHA256))
+		paths = slices.Insert(paths, 0, dists+byHash(f))
 	}
-	return a.ensure(ctx, p, paths, f)
+	f, err := a.learn(ctx, p, paths, f)
+	if err != nil {
+		return f, err
+	}
+	return f, a.ensure(ctx, p, paths, f)
 }
 
 // decode reads an index into one buffer of its size; plain.Size < 0 if Release does not give it.
@@ -128,6 +133,12 @@ func (a *Archive) decode(f File, form string, plain File) (text string, err erro
 	}
 	if n, err := r.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
 		return "", fmt.Errorf("longer than its %d bytes, or damaged at the end (%w)", plain.Size, err)
+	}
+	if plain.SHA512 != "" {
+		if sum := sha512.Sum512(buf); hex.EncodeToString(sum[:]) != plain.SHA512 {
+			return "", fmt.Errorf("%s has another SHA-512 than Release states", plain.Path)
+		}
+		return view(buf), nil
 	}
 	sum := sha256.Sum256(buf)
 	if got := hex.EncodeToString(sum[:]); got != string(plain.SHA256) {

@@ -38,9 +38,11 @@ type File struct {
 	Path   string // relative; of pool files below the mirror, of indices below dists/SUITE
 	Size   int64
 	SHA256 cache.Digest
+	SHA512 string // set where the archive states no SHA256
 }
 
-// parseRelease reads a Release file: one paragraph, of whose sums only SHA256 counts.
+// parseRelease reads a Release file: one paragraph, of whose sums only SHA256 counts, or SHA512 where
+// there is no other.
 func parseRelease(text []byte) (*Release, error) {
 	if len(text) > maxRelease {
 		return nil, fmt.Errorf("parse Release: larger than %d bytes", maxRelease)
@@ -63,15 +65,14 @@ func parseRelease(text []byte) (*Release, error) {
 		return nil, errors.New("parse Release: it is empty")
 	case r.Date.IsZero():
 		return nil, errors.New("parse Release: no Date")
-	case r.Files == nil && control.Field(string(text), "SHA512") != "":
-		return nil, errors.New("parse Release: no SHA256 sums, and those of SHA512 are not read yet")
 	case r.Files == nil:
-		return nil, errors.New("parse Release: no SHA256 sums")
+		return nil, errors.New("parse Release: no SHA256 or SHA512 sums")
 	}
 	return r, nil
 }
 
 func (r *Release) fill(paragraph string) (err error) {
+	sums512 := ""
 	for name, value := range control.Fields(paragraph) {
 		switch strings.ToLower(name) {
 		case "origin":
@@ -93,10 +94,17 @@ func (r *Release) fill(paragraph string) (err error) {
 		case "valid-until":
 			r.ValidUntil, err = parseDate(value)
 		case "sha256":
-			r.Files, err = parseSums(value)
+			r.Files, err = parseSums(value, false)
+		case "sha512":
+			sums512 = value
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if r.Files == nil && sums512 != "" {
+		if r.Files, err = parseSums(sums512, true); err != nil {
+			return fmt.Errorf("SHA512: %w", err)
 		}
 	}
 	return nil
@@ -115,7 +123,7 @@ func parseDate(s string) (time.Time, error) {
 	return t.UTC(), nil
 }
 
-func parseSums(value string) (map[string]File, error) {
+func parseSums(value string, long bool) (map[string]File, error) {
 	files := make(map[string]File, strings.Count(value, "\n")+1)
 	for line := range strings.Lines(value) {
 		f := strings.Fields(line)
@@ -130,7 +138,13 @@ func parseSums(value string) (map[string]File, error) {
 			return nil, fmt.Errorf("%.200q has no size", strings.TrimSpace(line))
 		}
 		e := File{Path: strings.Clone(f[2]), Size: size, SHA256: cache.Digest(strings.Clone(f[0]))}
-		if !e.SHA256.Valid() {
+		if long {
+			e.SHA256, e.SHA512 = "", strings.Clone(f[0])
+		}
+		switch {
+		case long && !isSHA512(e.SHA512):
+			return nil, fmt.Errorf("%.200q has no sha512", strings.TrimSpace(line))
+		case !long && !e.SHA256.Valid():
 			return nil, fmt.Errorf("%.200q has no sha256", strings.TrimSpace(line))
 		}
 		if err := checkPath(e.Path); err != nil {

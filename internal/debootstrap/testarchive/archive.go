@@ -18,6 +18,7 @@ import (
 	"compress/gzip"
 	"crypto"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/hex"
 	"fmt"
 	"maps"
@@ -42,6 +43,7 @@ type Archive struct {
 	Date       time.Time
 	ValidUntil time.Time // zero: no such field
 	ByHash     bool      // Acquire-By-Hash: yes, and by-hash/SHA256/ is served
+	Only512    bool      // states SHA-512 sums alone, as Ubuntu does from 26.10 on
 	NoPlain    bool      // leaves out the uncompressed Packages file, as Debian does; Release still lists it
 	Compress   []string  // of Packages; nil: gz and xz
 
@@ -131,6 +133,10 @@ func (a *Archive) addPackage(files map[string][]byte, stanzas map[string]*string
 	fields["Filename"] = path
 	fields["Size"] = strconv.Itoa(len(deb))
 	fields["SHA256"] = hex.EncodeToString(sum[:])
+	if a.Only512 {
+		delete(fields, "SHA256")
+		fields["SHA512"] = fmt.Sprintf("%x", sha512.Sum512(deb))
+	}
 	for k, v := range p.Index {
 		if fields[k] = v; v == "" {
 			delete(fields, k)
@@ -170,6 +176,9 @@ func (a *Archive) addIndex(files, listed map[string][]byte, path, text string) {
 		}
 		sum := sha256.Sum256(body)
 		byHash := dists + path[:strings.LastIndexByte(path, '/')] + "/by-hash/SHA256/" + hex.EncodeToString(sum[:])
+		if a.Only512 {
+			byHash = dists + path[:strings.LastIndexByte(path, '/')] + fmt.Sprintf("/by-hash/SHA512/%x", sha512.Sum512(body))
+		}
 		files[byHash] = body
 		a.old[byHash] = body
 	}
@@ -190,9 +199,17 @@ func (a *Archive) releaseText(listed map[string][]byte) string {
 	var sums strings.Builder
 	for _, path := range slices.Sorted(maps.Keys(listed)) {
 		sum := sha256.Sum256(listed[path])
-		fmt.Fprintf(&sums, "\n %x %16d %s", sum, len(listed[path]), path)
+		text := hex.EncodeToString(sum[:])
+		if a.Only512 {
+			text = fmt.Sprintf("%x", sha512.Sum512(listed[path]))
+		}
+		fmt.Fprintf(&sums, "\n %s %16d %s", text, len(listed[path]), path)
 	}
 	fields["SHA256"] = sums.String()
+	if a.Only512 {
+		delete(fields, "SHA256")
+		fields["SHA512"] = sums.String()
+	}
 	for k, v := range a.Release {
 		fields[k] = v
 	}
@@ -228,7 +245,7 @@ func stanza(fields map[string]string) string {
 			return i
 		}
 		switch name {
-		case "Description", "SHA256":
+		case "Description", "SHA256", "SHA512":
 			return 200
 		}
 		return 100
