@@ -141,9 +141,10 @@ func (k *clerk) answer(n *notification) (handled bool, err unix.Errno) {
 	at := func(dir, path, flags uint64) {
 		r.dir, r.path, r.follow = int32(dir), path, flags&unix.AT_SYMLINK_NOFOLLOW == 0
 	}
-	switch uint32(n.nr) &^ 0x40000000 {
+	nr := uint32(n.nr) &^ 0x40000000 // x32 calls are the native ones with a bit set
+	switch nr {
 	case sysChown, sysLchown:
-		r.path, r.follow, r.uid, r.gid = a[0], n.nr == sysChown, uint32(a[1]), uint32(a[2])
+		r.path, r.follow, r.uid, r.gid = a[0], nr == sysChown, uint32(a[1]), uint32(a[2])
 		return k.chown(&r)
 	case unix.SYS_FCHOWN:
 		r.dir, r.uid, r.gid = int32(a[0]), uint32(a[1]), uint32(a[2])
@@ -153,7 +154,7 @@ func (k *clerk) answer(n *notification) (handled bool, err unix.Errno) {
 		r.uid, r.gid = uint32(a[2]), uint32(a[3])
 		return k.chown(&r)
 	case sysStat, sysLstat:
-		r.path, r.follow, r.to = a[0], n.nr == sysStat, a[1]
+		r.path, r.follow, r.to = a[0], nr == sysStat, a[1]
 		return k.stat(&r)
 	case unix.SYS_FSTAT:
 		r.dir, r.to = int32(a[0]), a[1]
@@ -163,7 +164,7 @@ func (k *clerk) answer(n *notification) (handled bool, err unix.Errno) {
 		r.to = a[2]
 		return k.stat(&r)
 	case unix.SYS_SETXATTR, unix.SYS_LSETXATTR:
-		r.path, r.follow = a[0], n.nr == unix.SYS_SETXATTR
+		r.path, r.follow = a[0], nr == unix.SYS_SETXATTR
 		return k.setxattr(&r, a[1], a[2], a[3])
 	case unix.SYS_FSETXATTR:
 		r.dir = int32(a[0])
