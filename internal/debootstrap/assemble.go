@@ -153,7 +153,7 @@ func (r Request) lock(c closure, releases []LockRelease) *Lock {
 		Schema: LockSchema, Suite: r.Suite.Codename, Variant: r.Variant, Arch: r.Arch,
 		Merged: merged(r.Suite.Rules, r.Variant), Rules: r.Suite.Rules,
 		// Who knows what is added: scripts of systemd's kind expect that the required packages are configured.
-		Staged: len(r.Include) > 0,
+		Staged:   len(r.Include) > 0,
 		Releases: releases, Packages: c.Packages, Files: r.files(c, releases), Epoch: epoch,
 	}
 }
