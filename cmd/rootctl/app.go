@@ -91,7 +91,7 @@ func (a *app) cachePath() (string, error) {
 		}
 	}
 	if os.Geteuid() == 0 && a.inside == nil {
-		return "/var/cache/rootctl", nil
+		return rootsCache, nil
 	}
 	if dir := a.getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "rootctl"), nil

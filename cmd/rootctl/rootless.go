@@ -72,23 +72,36 @@ func (a *app) fitOwners(l *cache.Lease) error {
 	return nil
 }
 
+// rootsCache is root's default cache.
+const rootsCache = "/var/cache/rootctl"
+
 // noteOtherCache tells of the cache of root, or of the user behind sudo, before a root is built that may be there.
 func (a *app) noteOtherCache(name string) {
-	const roots = "/var/cache/rootctl"
-	if a.inside != nil {
+	var behind *user.User
+	if a.inside == nil {
+		behind, _ = user.LookupId(a.getenv("SUDO_UID")) // nil if nobody is
+	}
+	if note := otherCache(name, rootsCache, a.inside != nil, behind); note != "" {
+		a.say("note: %s", note)
+	}
+}
+
+// otherCache says which other cache may have a root. A user cannot look into root's.
+func otherCache(name, roots string, ordinary bool, behind *user.User) string {
+	if ordinary {
 		if _, err := os.Lstat(roots); err == nil {
-			a.say("note: the cache of root, %s, cannot be read by you: building %s for you", roots, name)
+			return fmt.Sprintf("the cache of root, %s, cannot be read by you: building %s for you", roots, name)
 		}
-		return
+		return ""
 	}
-	u, err := user.LookupId(a.getenv("SUDO_UID"))
-	if err != nil || u.Uid == "0" {
-		return
+	if behind == nil || behind.Uid == "0" {
+		return ""
 	}
-	theirs := filepath.Join(u.HomeDir, ".cache", "rootctl")
-	if _, err := os.Lstat(filepath.Join(theirs, "refs", name)); err == nil {
-		a.say("note: the cache of user %s, %s, has %s and root's has not: building it for root; without sudo it is there", u.Username, theirs, name)
+	theirs := filepath.Join(behind.HomeDir, ".cache", "rootctl")
+	if _, err := os.Lstat(filepath.Join(theirs, "refs", name)); err != nil {
+		return ""
 	}
+	return fmt.Sprintf("the cache of user %s, %s, has %s and root's has not: building it for root; without sudo it is there", behind.Username, theirs, name)
 }
 
 // idsOf gives a container the ids of this namespace. It reports false outside of one: there a block is claimed.

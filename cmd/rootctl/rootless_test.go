@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/rootctl/rootctl/internal/runner"
 )
 
@@ -189,6 +191,7 @@ func TestRootless(t *testing.T) {
 			o.checkLeft(t, "build")
 			t.Run("run", o.testRun)
 			t.Run("bind", o.testBind)
+			t.Run("own program", o.testOwnProgram)
 			t.Run("signals", o.testSignals)
 			t.Run("killed", o.testKilled)
 		})
@@ -252,6 +255,44 @@ func (o *ordinary) testBind(t *testing.T) {
 	}
 	if _, errs, code := o.run(t, "run", "-q", "--bind", "/etc:/hostetc", "fixture", "sh", "-c", "echo x >> /hostetc/passwd"); code == 0 {
 		t.Errorf("root inside wrote to a file of the host's root: %s", errs)
+	}
+}
+
+// testOwnProgram: who gets hold of the program by way of a process inside cannot write to it, though it is the user's.
+func (o *ordinary) testOwnProgram(t *testing.T) {
+	c := o.command("run", "-q", "fixture", "sh", "-c", "echo ready; read x")
+	in, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	limit := time.AfterFunc(20*time.Second, func() { c.Process.Kill() })
+	defer limit.Stop()
+	b := make([]byte, 16)
+	if n, _ := out.Read(b); string(b[:n]) != "ready\n" {
+		t.Errorf("got %q", b[:n])
+	}
+	inner := childOf(c.Process.Pid)
+	exe, err := unix.Open(fmt.Sprintf("/proc/%d/exe", inner), unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil || inner == c.Process.Pid {
+		t.Fatalf("process %d inside of %d: %v", inner, c.Process.Pid, err)
+	}
+	defer unix.Close(exe)
+	if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", inner)); err != nil || string(name) != "rootctl\n" {
+		t.Errorf("name of the process inside: %q, %v", name, err)
+	}
+	in.Close()
+	_ = c.Wait() // read of the end of input makes it fail; now nobody executes the file
+	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", exe), unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != unix.EROFS {
+		t.Errorf("writing to the program: %v, want %v", err, unix.EROFS)
+		unix.Close(fd)
 	}
 }
 
