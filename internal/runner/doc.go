@@ -25,6 +25,9 @@
 // Whatever kills the host process, the keeper sees its socket close, kills the init through the pidfd, removes the
 // copy and only then lets the locks go.
 //
+// An ordinary user's host process is a second one of the same program, root of a user namespace (Enter). With a single
+// id there, changes of owners are faked, or kept by the host process (Owners).
+//
 // Everything is done by descriptor. Names that the container's root decides are resolved by openat2 inside that root
 // and never through links, so a hostile root can make a run fail but cannot make it touch anything outside.
 package runner
