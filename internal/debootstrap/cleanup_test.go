@@ -35,6 +35,8 @@ func TestCleanup(t *testing.T) {
 		"usr/lib/python3/dist-packages/m/__pycache__/m.pyc": "x", "usr/lib/python3/dist-packages/m/m.py": "x",
 		"usr/share/p/__pycache__/p.pyc": "x", "usr/share/p/two.py": "x", "usr/share/p/two.pyc": "x", "usr/share/p/only.pyc": "x",
 		"etc/console-setup/cached.kmap.gz": "x",
+		"etc/ssh/ssh_host_rsa_key":         "a secret",
+		"etc/ssh/ssh_host_rsa_key.pub":     "and its half",
 	}
 	for name, data := range files {
 		p := filepath.Join(root, name)
