@@ -61,7 +61,9 @@ func (in *installer) finish(ctx context.Context) (*Installed, error) {
 func litter() []string {
 	return []string{
 		"/etc/console-setup/cached*",
-		"/etc/ssh/ssh_host_*_key*", // a secret that every copy would share; ssh-keygen -A makes them
+		"/etc/cron.d/popularity-contest", // runs at a random minute
+		"/etc/popularity-contest.conf",   // a random name for the host, which every copy would share
+		"/etc/ssh/ssh_host_*_key*",       // a secret that every copy would share; ssh-keygen -A makes them
 		"/var/cache/apt/*.bin",
 		"/var/cache/apt/archives/*.deb",
 		"/var/cache/debconf/*-old",
@@ -84,6 +86,9 @@ func (in *installer) removeLitter() error {
 			return err
 		}
 	}
+	if err := in.removeManIndex(); err != nil {
+		return err
+	}
 	if err := in.t.Empty("/run", func(n string) bool { return n == "lock" }); err != nil {
 		return err
 	}
@@ -93,6 +98,26 @@ func (in *installer) removeLitter() error {
 		}
 	}
 	return in.removeAllCompiled()
+}
+
+// removeManIndex removes man-db's indices of every language, which hold times; mandb makes them.
+func (in *installer) removeManIndex() error {
+	const dir = "/var/cache/man"
+	entries, err := in.t.ReadDir(dir)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir {
+			if err := in.removeMatching(dir + "/" + e.Name + "/index.db"); err != nil {
+				return err
+			}
+		}
+	}
+	return in.removeMatching(dir + "/index.db")
 }
 
 // removeAllCompiled looks where Python's own and Debian's modules lie, if the

@@ -34,6 +34,8 @@ func TestCleanup(t *testing.T) {
 		"run/utmp": "", "run/lock/held": "", "run/sub/dir/file": "", "tmp/.hidden": "",
 		"usr/lib/python3/dist-packages/m/__pycache__/m.pyc": "x", "usr/lib/python3/dist-packages/m/m.py": "x",
 		"usr/share/p/__pycache__/p.pyc": "x", "usr/share/p/two.py": "x", "usr/share/p/two.pyc": "x", "usr/share/p/only.pyc": "x",
+		"var/cache/man/index.db": "x", "var/cache/man/de/index.db": "x", "var/cache/man/CACHEDIR.TAG": "t",
+		"etc/popularity-contest.conf": "MY_HOSTID=1", "etc/cron.d/popularity-contest": "7",
 		"etc/console-setup/cached.kmap.gz": "x",
 		"etc/ssh/ssh_host_rsa_key":         "a secret",
 		"etc/ssh/ssh_host_rsa_key.pub":     "and its half",
@@ -76,7 +78,7 @@ func TestCleanup(t *testing.T) {
 	want := []string{
 		`etc/machine-id 640 ""`, `etc/shadow 640 "root:*:7:0:99999:7:::\n"`,
 		`usr/lib/python3/dist-packages/m/m.py 640 "x"`, `usr/share/p/only.pyc 640 "x"`, `usr/share/p/two.py 640 "x"`,
-		`var/cache/debconf/config.dat 640 "c"`, `var/lib/dpkg/status 640 "s"`, `var/log/btmp 640 ""`,
+		`var/cache/debconf/config.dat 640 "c"`, `var/cache/man/CACHEDIR.TAG 640 "t"`, `var/lib/dpkg/status 640 "s"`, `var/log/btmp 640 ""`,
 	}
 	if got := strings.Join(left, "\n"); got != strings.Join(want, "\n") {
 		t.Errorf("left:\n%s\nwant:\n%s", got, strings.Join(want, "\n"))
