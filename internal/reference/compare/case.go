@@ -171,7 +171,7 @@ func (c *comparer) twice(ctx context.Context, job *reference.Job, work string) (
 	if digests[0] != digests[1] {
 		fmt.Fprintf(c.out, "  DIFFERS digest: %s, then %s\n", digests[0], digests[1])
 	}
-	return "sha256:" + strings.Join(digests, " sha256:"), digests[0] == digests[1], nil
+	return "sha256:" + strings.Join(slices.Compact(slices.Clone(digests)), " sha256:"), digests[0] == digests[1], nil
 }
 
 // flags are those of the program's build beside what the job says.
