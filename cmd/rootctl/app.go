@@ -67,7 +67,11 @@ func newRootCommand(a *app) *cobra.Command {
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return withHint(&flagError{err}, "see %s --help", c.CommandPath())
 	})
-	c.AddCommand(newBuildCommand(a), newRunCommand(a), newLsCommand(a), newShowCommand(a),
+	c.AddCommand(newRunCommand(a))
+	if a.verbIsRun { // which is to start soonest: the flags of all the others take it a tenth of a millisecond
+		return c
+	}
+	c.AddCommand(newBuildCommand(a), newLsCommand(a), newShowCommand(a),
 		newTagCommand(a), newUntagCommand(a), newSuitesCommand(a))
 	return c
 }

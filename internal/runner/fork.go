@@ -39,6 +39,7 @@ type call struct {
 	value uintptr
 	want  uintptr          // with check: the only good result
 	ok    [2]syscall.Errno // errors that are no errors
+	then  uint16           // kindCall: how many calls to leave out after success
 	jump  uint16           // kindIf: where to; kindCall: how many calls to leave out after an error named in ok
 	ref   uint8            // bit i: arg[i] is a slot
 	out   slot             // slot 0 is never read
@@ -109,6 +110,9 @@ func interpret(calls []call, m *memory, errfd uintptr) {
 				a[j] = m.slot[uint8(a[j])]
 			}
 		}
+		if c.kind == kindExec && absent(a[0]) {
+			continue
+		}
 		r, _, e := syscall.RawSyscall6(c.nr, a[0], a[1], a[2], a[3], a[4], a[5])
 		for n := 0; e == syscall.EAGAIN && c.retry && n < 4096; n++ {
 			r, _, e = syscall.RawSyscall6(c.nr, a[0], a[1], a[2], a[3], a[4], a[5])
@@ -136,7 +140,17 @@ func interpret(calls []call, m *memory, errfd uintptr) {
 			return
 		}
 		m.slot[c.out] = r
+		i += int(c.then)
 	}
+}
+
+// absent looks before the leap: an execve that fails costs ten times as much, and a search of PATH makes several.
+//
+//go:nosplit
+//go:norace
+func absent(path uintptr) bool {
+	_, _, e := syscall.RawSyscall6(syscall.SYS_FACCESSAT, at, path, 0, 0, 0, 0)
+	return e == syscall.ENOENT || e == syscall.ENOTDIR
 }
 
 // missing tells whether the search of PATH goes on after a failed execve, as execvp does: it does if there is no such

@@ -180,11 +180,15 @@ func (l *lowering) mountpoint(o *Op) {
 		return
 	}
 	name := o.Target[1:]
+	// Mostly it is there. To write to an overlay costs, even in vain.
+	l.add("openat2", unix.SYS_OPENAT2, slotRoot, name, l.howDir, l.howSize).again().ignore().to(slotAt)
+	from := l.here()
 	if o.Replace {
 		l.add("unlinkat", unix.SYS_UNLINKAT, slotRoot, name, 0).ignore()
 	}
 	l.add("mkdirat", unix.SYS_MKDIRAT, slotRoot, name, 0o755).tolerate(unix.EEXIST)
 	l.add("openat2", unix.SYS_OPENAT2, slotRoot, name, l.howDir, l.howSize).again().to(slotAt)
+	l.calls[from-1].then = uint16(l.here() - from)
 }
 
 // filesystem makes a new mount of a type in slot m.

@@ -183,16 +183,16 @@ func (s *Spec) planFiles(p Plan) Plan {
 	if s.Dir != "" {
 		return p
 	}
-	file := func(name string, data []byte) {
-		if data != nil {
-			p = append(p, Op{Verb: VerbFile, Target: "/etc/" + name, Mode: 0o644, Data: data, Replace: true})
+	file := func(f File) {
+		p = append(p, Op{Verb: VerbFile, Target: f.Path, Mode: 0o644, Data: f.Data, Replace: true})
+	}
+	if !s.EtcBelow {
+		for _, f := range s.EtcFiles() {
+			file(f)
 		}
 	}
-	file("hostname", []byte(s.Hostname+"\n"))
-	file("hosts", s.Hosts)
-	file("resolv.conf", s.ResolvConf)
 	for _, f := range s.Files {
-		p = append(p, Op{Verb: VerbFile, Target: f.Path, Mode: 0o644, Data: f.Data, Replace: true})
+		file(f)
 	}
 	return p
 }

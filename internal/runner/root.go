@@ -59,7 +59,7 @@ func (c *container) overlay(users int, root owner) (int, error) {
 			return -1, err
 		}
 		l.lower = append(l.lower, fd)
-		if i == 0 {
+		if i == len(c.spec.Lower)-1 { // layers above it only add
 			var st unix.Stat_t
 			if err := unix.Fstat(fd, &st); err != nil {
 				return -1, stepError(lop, "fstat", err)

@@ -68,6 +68,8 @@ type Spec struct {
 	Hosts      []byte `json:"hosts,omitempty"`
 	// Files are written into a copy before the command starts.
 	Files []File `json:"files,omitempty"`
+	// EtcBelow says that the first of Lower holds EtcFiles, which are then not made.
+	EtcBelow bool `json:"etc_below,omitempty"`
 }
 
 // File is a small file of a copy. Its directory is made if need be.
@@ -145,6 +147,16 @@ func (s *Spec) idmapped() bool { return s.ownUsers() && !s.Nested }
 
 // singleID: there are no other ids than 0.
 func (s *Spec) singleID() bool { return s.Nested && s.IDs.Size == 1 }
+
+// EtcFiles are the files that tell a copy its own name and where look-ups go.
+func (s Spec) EtcFiles() []File {
+	s = s.withDefaults()
+	list := []File{{"/etc/hostname", []byte(s.Hostname + "\n")}, {"/etc/hosts", s.Hosts}}
+	if s.ResolvConf != nil {
+		list = append(list, File{"/etc/resolv.conf", s.ResolvConf})
+	}
+	return list
+}
 
 // withDefaults returns a copy with every empty field that has a default filled in.
 func (s Spec) withDefaults() Spec {
