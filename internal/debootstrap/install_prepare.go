@@ -3,7 +3,6 @@ package debootstrap
 import (
 	"errors"
 	"fmt"
-	"path"
 
 	"golang.org/x/sys/unix"
 
@@ -156,14 +155,5 @@ func (in *installer) divert(u *undoing, name, stub string) error {
 		return nil
 	})
 	_, err := in.t.CreateFile(name, []byte(stub), unpack.Meta{Mode: 0o755})
-	return err
-}
-
-// standIn is divert that leaves no trace, not even in its directory's time: debootstrap, which the tree is to
-// equal, does not touch these programs.
-func (in *installer) standIn(u *undoing, name, stub string) error {
-	var own undoing
-	err := in.t.KeepTime(path.Dir(name), func() error { return in.divert(&own, name, stub) })
-	u.add(func() error { return in.t.KeepTime(path.Dir(name), own.run) })
 	return err
 }

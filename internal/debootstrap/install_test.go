@@ -224,6 +224,8 @@ HOME=/root
 LANG=C
 LC_ALL=C
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+PERL_HASH_SEED=0
+PYTHONHASHSEED=0
 0022
 /dev/null
 lo

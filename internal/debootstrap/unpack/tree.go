@@ -175,6 +175,18 @@ func (t *Tree) setMeta(fd int, m Meta) error {
 	return unix.Fchmod(fd, m.Mode&0o7777) // after chown, which clears setuid
 }
 
+// SetMeta gives the regular file name another mode and owner.
+func (t *Tree) SetMeta(name string, m Meta) error {
+	return t.at(name, func(dir int, base string) error {
+		fd, err := unix.Openat(dir, base, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		return t.setMeta(fd, m)
+	})
+}
+
 // chown gives an owner to a name in a directory, or to the open file itself if name is empty.
 func (t *Tree) chown(dir int, name string, uid, gid int) error {
 	if t.keep != nil {
