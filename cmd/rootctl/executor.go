@@ -113,13 +113,13 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 		keep.Locks = append(keep.Locks, f)
 	}
 	if !store.ReadOnly() { // else what the copy changes stays in memory
-		temp, err := store.Temp()
+		scratch, err := store.Scratch()
 		if err != nil {
 			return runner.Status{}, err
 		}
-		defer temp.Remove()
-		spec.Work, keep.Remove = temp.Path, tempPaths(temp)
-		keep.Locks = append(keep.Locks, temp.LockFile())
+		defer scratch.Close()
+		spec.Work, spec.KeepWork = scratch.Path, true
+		keep.Locks = append(keep.Locks, scratch.LockFile())
 	}
 	if !a.inside.idsOf(&spec) && spec.UserNS == "own" {
 		ids, lock, err := runner.ClaimIDs(idsDir)

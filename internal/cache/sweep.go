@@ -25,7 +25,7 @@ func (s *Store) Sweep() (int, error) {
 	for _, step := range []struct {
 		folder string
 		remove func(name string) (bool, error)
-	}{{"tmp", s.sweepTemp}, {"trash", s.sweepTrash}, {"roots", s.sweepRoot}, {"use", s.sweepRoot}, {"locks", s.sweepRoot}} {
+	}{{"tmp", s.sweepTemp}, {"trash", s.sweepTrash}, {"scratch", s.sweepScratch}, {"roots", s.sweepRoot}, {"use", s.sweepRoot}, {"locks", s.sweepRoot}} {
 		names, err := s.listDir(step.folder)
 		errs = append(errs, err)
 		for _, name := range names {

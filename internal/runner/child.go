@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -106,6 +107,9 @@ func (c *container) guard() error {
 	var keep Keep
 	if c.opts.Keep != nil {
 		keep = *c.opts.Keep
+	}
+	if c.spec.KeepWork {
+		keep.Remove = append(slices.Clone(keep.Remove), c.spec.Work+"/u", c.spec.Work+"/w/work")
 	}
 	var err error
 	if c.keeper, err = StartGuard(keep); err != nil {

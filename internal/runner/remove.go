@@ -46,6 +46,11 @@ func (r *remover) remove(dir int, name string, depth int) error {
 	if err := r.ctx.Err(); err != nil {
 		return err
 	}
+	if depth == 0 { // mostly a directory, and often empty
+		if err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR); err == nil || err == unix.ENOENT {
+			return nil
+		}
+	}
 	err := unix.Unlinkat(dir, name, 0)
 	if err == nil || err == unix.ENOENT {
 		return nil

@@ -41,15 +41,16 @@ func cloneTree(op Op, dir string, users int) (int, error) {
 type layers struct {
 	op    Op
 	lower []int
-	work  int // holds the directories u (upper) and w (work)
+	work  int  // holds the directories u (upper) and w (work)
+	kept  bool // w may be there
 }
 
 // overlay makes the copy: the lower directories idmapped, the upper one plainly owned by root of the container. An
 // idmapped upper would not do: overlay makes whiteouts with an id that has no mapping there.
 func (c *container) overlay(users int, root owner) (int, error) {
 	op := c.plan.find(VerbOverlay)
-	l := layers{op: op, work: -1}
-	defer func() { c.leftover = append(append(c.leftover, l.lower...), l.work) }()
+	l := layers{op: op, work: -1, kept: c.spec.KeepWork}
+	defer func() { c.leftover, c.work = append(c.leftover, l.lower...), l.work }()
 	mode := uint32(0o755)
 	for i, dir := range c.spec.Lower {
 		lop := op
@@ -109,7 +110,7 @@ func (c *container) workTree(op Op) (int, error) {
 
 func (l *layers) makeUpper(root owner, mode uint32) error {
 	for _, d := range []string{"u", "w"} {
-		if err := unix.Mkdirat(l.work, d, 0o700); err != nil {
+		if err := unix.Mkdirat(l.work, d, 0o700); err != nil && (err != unix.EEXIST || d != "w" || !l.kept) {
 			return stepError(l.op, "mkdirat", err)
 		}
 	}

@@ -33,7 +33,7 @@ func Run(ctx context.Context, spec Spec, o Options) (Status, error) {
 	// The parent-death signal follows the thread that forked, so this goroutine keeps it until the init has ended.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	c := &container{spec: &s, opts: o, plan: plan, pidfd: -1, sock: -1, errs: -1, format: -1}
+	c := &container{spec: &s, opts: o, plan: plan, pidfd: -1, sock: -1, errs: -1, work: -1, format: -1}
 	defer c.release()
 	if err := c.start(ctx); err != nil {
 		c.abandon()
@@ -68,6 +68,7 @@ type container struct {
 	format int // a mount that keeps a registration
 
 	leftover []int         // detached mounts that are used up
+	work     int           // the directory with u and w, -1 without
 	tidied   chan struct{} // they have been closed
 }
 
@@ -167,12 +168,24 @@ func (c *container) tidy() {
 	c.tidied = make(chan struct{})
 	go func() {
 		defer close(c.tidied)
-		for _, fd := range c.leftover {
+		c.forgetVolatile()
+		for _, fd := range append(c.leftover, c.work) {
 			if fd >= 0 {
 				unix.Close(fd)
 			}
 		}
 	}()
+}
+
+// forgetVolatile removes the overlay's mark that its upper directory was not synced, which the kernel looks for at the
+// next mount only: this one's directories go before there is one. Whatever of it is left goes with them.
+func (c *container) forgetVolatile() {
+	if c.work < 0 || c.spec.Work == "" {
+		return
+	}
+	_ = unix.Unlinkat(c.work, "w/work/incompat/volatile/dirty", 0)
+	_ = unix.Unlinkat(c.work, "w/work/incompat/volatile", unix.AT_REMOVEDIR)
+	_ = unix.Unlinkat(c.work, "w/work/incompat", unix.AT_REMOVEDIR)
 }
 
 func (c *container) closeChildEnds() {

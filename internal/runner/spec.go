@@ -68,6 +68,9 @@ type Spec struct {
 	Hosts      []byte `json:"hosts,omitempty"`
 	// Files are written into a copy before the command starts.
 	Files []File `json:"files,omitempty"`
+	// KeepWork says that what a run makes in Work goes with it, all but a directory w that the next run finds there: on
+	// a file system that discards freed blocks at once, each directory removed costs a request to the disk.
+	KeepWork bool `json:"keep_work,omitempty"`
 	// EtcBelow says that the first of Lower holds EtcFiles, which are then not made.
 	EtcBelow bool `json:"etc_below,omitempty"`
 }
