@@ -68,6 +68,7 @@ func newRootCommand(a *app) *cobra.Command {
 		return withHint(&flagError{err}, "see %s --help", c.CommandPath())
 	})
 	c.AddCommand(newRunCommand(a))
+	c.CompletionOptions.DisableDefaultCmd = a.verbIsRun
 	if a.verbIsRun { // which is to start soonest: the flags of all the others take it a tenth of a millisecond
 		return c
 	}

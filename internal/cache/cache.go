@@ -139,6 +139,9 @@ func (s *Store) settle(version string, mode fs.FileMode) error {
 
 func (s *Store) mkdirs() error {
 	for _, name := range folders {
+		if _, err := os.Lstat(s.path(name)); err == nil { // cheaper than to make it in vain
+			continue
+		}
 		err := os.Mkdir(s.path(name), 0o700)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = os.MkdirAll(s.path(name), 0o700)
