@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,7 +16,7 @@ import (
 
 func newBuildCommand(a *app) *cobra.Command {
 	var sel selection
-	var tag string
+	var tag, userns string
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "build [flags] SUITE[-VARIANT][:ARCH]",
@@ -27,6 +28,9 @@ func newBuildCommand(a *app) *cobra.Command {
 		RunE: func(c *cobra.Command, names []string) error {
 			if asJSON {
 				a.quiet = true
+			}
+			if err := checkBuildUsers(userns, sel.noVerify); err != nil {
+				return err
 			}
 			set, err := a.suites()
 			if err != nil {
@@ -49,7 +53,7 @@ func newBuildCommand(a *app) *cobra.Command {
 			if req, err = a.settle(c.Context(), store, &sel, set, names[0], req, wrong); err != nil {
 				return err
 			}
-			b, err := a.build(c.Context(), store, req, tag)
+			b, err := a.build(c.Context(), store, req, buildOptions{tag: tag, hostUsers: userns == "host"})
 			if err != nil {
 				return err
 			}
@@ -67,8 +71,20 @@ func newBuildCommand(a *app) *cobra.Command {
 	sel.register(c.Flags())
 	c.Flags().BoolVar(&sel.checkUpdates, "check-updates", false, "say how many packages have security updates: reads the security pocket's index")
 	c.Flags().StringVar(&tag, "tag", "", "`name` for the root (a plain suite's root is named after it)")
+	c.Flags().StringVar(&userns, "userns", "own", "user namespace of maintainer scripts: `own` (root inside is nobody outside) or host")
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return c
+}
+
+// checkBuildUsers judges --userns: scripts that nobody signed never run as the host's root.
+func checkBuildUsers(userns string, noVerify bool) error {
+	if userns != "own" && userns != "host" {
+		return withHint(&flagError{fmt.Errorf("unknown user namespace %q", userns)}, "--userns=own or --userns=host")
+	}
+	if userns == "host" && noVerify {
+		return withHint(&flagError{errors.New("--userns=host with --no-verify would run scripts that nobody signed as the host's root")}, "drop one of the two")
+	}
+	return nil
 }
 
 // built is a result with the name it got in the cache, "" if none.

@@ -22,7 +22,7 @@ type executor struct {
 	log  *slog.Logger
 	note func(format string, args ...any)
 
-	hostUsers bool           // the target cannot be idmapped
+	hostUsers bool           // no user namespace: the target cannot be idmapped, or --userns=host
 	inside    *inside        // in an ordinary user's namespace
 	owners    *cache.Owners  // where there is but one id
 	format    *runner.Format // of the target's programs, where the machine does not run them itself
@@ -45,7 +45,7 @@ func (e *executor) Exec(ctx context.Context, c debootstrap.Command) (int, error)
 	if e.inside.idsOf(&spec) {
 		return e.exec(ctx, spec, &runner.Keep{}, c.Output)
 	}
-	if !e.hostUsers {
+	if !e.hostUsers || c.Unverified {
 		status, err := e.inOwnUsers(ctx, spec, c.Output)
 		var step *runner.StepError
 		if c.Unverified || !errors.As(err, &step) || step.Call != "mount_setattr" {

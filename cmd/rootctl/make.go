@@ -11,9 +11,15 @@ import (
 	"github.com/rootctl/rootctl/internal/runner"
 )
 
-// build runs one build with progress painted, and names the root: tag if given, else the plain name
-// of a plain request. The result's lease is the caller's.
-func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Request, tag string) (*built, error) {
+// buildOptions are what a build's caller wants beside the request.
+type buildOptions struct {
+	tag       string // for the root; "": the plain name of a plain request
+	hostUsers bool   // maintainer scripts run without a user namespace
+}
+
+// build runs one build with progress painted, and names the root. The result's lease is the caller's.
+func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Request, o buildOptions) (*built, error) {
+	tag := o.tag
 	if tag != "" {
 		if err := a.checkTag(tag); err != nil {
 			return nil, err
@@ -33,7 +39,7 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 	}
 	p := a.startProgress()
 	defer p.close()
-	scripts := &executor{log: a.log(), note: a.say, inside: a.inside, owners: a.newOwners(), linux32: runner.Sisters(hostArch(), req.Arch)}
+	scripts := &executor{log: a.log(), note: a.say, inside: a.inside, owners: a.newOwners(), hostUsers: o.hostUsers, linux32: runner.Sisters(hostArch(), req.Arch)}
 	canBuild := func() (err error) {
 		if err = a.canBuild(); err == nil {
 			a.noteOtherCache(req.Name(hostArch()))

@@ -149,7 +149,7 @@ func (a *app) rootFor(ctx context.Context, store *cache.Store, sel *selection, n
 	} else {
 		a.say("%s is not in the cache: building it first", name)
 	}
-	b, err := a.build(ctx, store, req, "")
+	b, err := a.build(ctx, store, req, buildOptions{})
 	if err != nil {
 		return nil, "", err
 	}
