@@ -27,8 +27,8 @@ build:
 # What tests and the reference tools run. Nothing is installed when all of it is there.
 TEST_PROGRAMS := gpgv xz zstd bzip2 dpkg-deb newuidmap setpriv unshare qemu-arm-static
 TEST_PACKAGES := gpgv xz-utils zstd bzip2 dpkg uidmap util-linux qemu-user-static
-REFERENCE_PROGRAMS := debootstrap mmdebstrap bwrap
-REFERENCE_PACKAGES := debootstrap mmdebstrap bubblewrap
+REFERENCE_PROGRAMS := debootstrap mmdebstrap bwrap mkfs.btrfs mkfs.xfs
+REFERENCE_PACKAGES := debootstrap mmdebstrap bubblewrap btrfs-progs xfsprogs
 
 # need PROGRAMS PACKAGES: as root or through sudo on Debian and Ubuntu, else it says what to do.
 define need

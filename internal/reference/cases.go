@@ -19,8 +19,8 @@ type Case struct {
 
 // CaseKinds are what can be compared: whole trees and the package list with debootstrap's; the package list
 // alone with debootstrap's or with mmdebstrap's; nothing, but the root is looked at from inside; two
-// builds with one another; builds by root and by ordinary users.
-var CaseKinds = []string{"tree", "list", "set", "inside", "twice", "users"}
+// builds with one another; builds by root and by ordinary users; builds in many surroundings.
+var CaseKinds = []string{"tree", "list", "set", "inside", "twice", "users", "ways"}
 
 // ReadCases parses a table. A line is
 //

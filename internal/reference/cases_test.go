@@ -63,6 +63,10 @@ func TestCasesCover(t *testing.T) {
 	for _, x := range strings.Fields("bionic/buildd bookworm/buildd noble/buildd trixie/buildd bionic/important xenial/important bookworm/important trixie/important") {
 		want = append(want, "tree "+strings.Replace(x, "/", " ", 1)+" amd64")
 	}
+	for _, x := range strings.Fields("bionic/minbase bookworm/minbase noble/minbase trixie/minbase bookworm/important") {
+		x = strings.Replace(x, "/", " ", 1)
+		want = append(want, "users "+x+" amd64", "ways "+x+" amd64")
+	}
 	for _, w := range append(want, "tree bionic minbase i386", "twice bookworm important amd64") {
 		if !have[w] {
 			t.Errorf("no case %s", w)

@@ -53,7 +53,7 @@ func (c *comparer) table(ctx context.Context, all []reference.Case) (clean bool,
 			fmt.Fprintln(&detail, "  ", err)
 		}
 		fmt.Fprintf(out, "%s %s: %s (%.0f s)\n", word, x, result, time.Since(began).Seconds())
-		if word != "ok    " || c.all {
+		if word != "ok    " || c.all || x.Kind == "ways" { // a line for each
 			_, _ = detail.WriteTo(out)
 		}
 	}
@@ -102,6 +102,8 @@ func (c *comparer) one(ctx context.Context, x reference.Case, against []string) 
 		return c.twice(ctx, job, work)
 	case "users":
 		return c.users(ctx, job, work)
+	case "ways":
+		return c.ways(ctx, job, work)
 	case "inside":
 		against = nil
 	}

@@ -31,7 +31,7 @@ type options struct {
 	mirrorDir, allow         string
 	program, ours            string
 	against                  string
-	cases, only              string
+	cases, only, way         string
 	offline, keep, logs, all bool
 }
 
@@ -50,6 +50,7 @@ func main() {
 	flag.StringVar(&o.against, "against", "debootstrap,mmdebstrap", "references, separated by commas")
 	flag.StringVar(&o.cases, "cases", "", "go through this table of cases instead")
 	flag.StringVar(&o.only, "only", "", "of the table, only the cases whose line matches this regular expression")
+	flag.StringVar(&o.way, "way", "", "of a case of kind ways, only the ways whose name matches this regular expression, and the plain one")
 	flag.BoolVar(&o.keep, "keep", false, "keep the roots and say where they are")
 	flag.BoolVar(&o.logs, "v", false, "show the output of the programs")
 	flag.BoolVar(&o.all, "all", false, "list the allowed differences one by one")
