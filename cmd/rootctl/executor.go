@@ -9,7 +9,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/internal/debootstrap"
@@ -141,11 +144,13 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 		return runner.Status{}, err
 	}
 	spec.Lower = []string{lease.Tree}
-	// A layer that is there already costs less than three files made and removed.
-	if etc, err := etcLayer(store, spec); err == nil {
-		spec.Lower, spec.EtcBelow = []string{etc, lease.Tree}, true
-	} else if !errors.Is(err, cache.ErrReadOnly) {
-		return runner.Status{}, err
+	if !oddEtc(lease.Tree) {
+		// A layer that is there already costs less than three files made and removed.
+		if etc, err := etcLayer(store, spec); err == nil {
+			spec.Lower, spec.EtcBelow = []string{etc, lease.Tree}, true
+		} else if !errors.Is(err, cache.ErrReadOnly) {
+			return runner.Status{}, err
+		}
 	}
 	if a.inside.single() && inRoot(lease.Tree, "apt-get") {
 		// apt would become a user that is not there. Only this copy is told.
@@ -166,6 +171,30 @@ func etcLayer(store *cache.Store, spec runner.Spec) (string, error) {
 		files[strings.TrimPrefix(f.Path, "/")] = f.Data
 	}
 	return store.Layer(files)
+}
+
+// oddEtc says whether a root's /etc is a folder with another mode or owner than etcLayer's, or with attributes: the
+// layer, which lies over it, would hide them.
+func oddEtc(tree string) bool {
+	var st unix.Stat_t
+	etc := filepath.Join(tree, "etc")
+	if unix.Lstat(etc, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return false // a copy gets a folder in its place anyway
+	}
+	if st.Mode&0o7777 != 0o755 || st.Uid != 0 || st.Gid != 0 {
+		return true
+	}
+	names := make([]byte, 256)
+	n, err := unix.Llistxattr(etc, names)
+	if err != nil {
+		return !errors.Is(err, unix.ENOTSUP)
+	}
+	for name := range strings.SplitSeq(string(names[:n]), "\x00") {
+		if name != "" && !strings.HasPrefix(name, "security.") { // the host's label
+			return true
+		}
+	}
+	return false
 }
 
 // warnUnverified reminds of a root that nobody's signature stands behind.
