@@ -124,7 +124,7 @@ func parseDate(s string) (time.Time, error) {
 }
 
 func parseSums(value string, long bool) (map[string]File, error) {
-	files := make(map[string]File, strings.Count(value, "\n")+1)
+	files := make(map[string]File, min(strings.Count(value, "\n")+1, maxEntries))
 	for line := range strings.Lines(value) {
 		f := strings.Fields(line)
 		if len(f) == 0 {

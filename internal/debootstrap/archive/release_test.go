@@ -3,6 +3,7 @@ package archive
 import (
 	"fmt"
 	"path"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -93,4 +94,18 @@ func FuzzWithoutSignature(f *testing.F) {
 			t.Fatalf("%d bytes of %d", len(out), len(b))
 		}
 	})
+}
+
+// How many lines a Release has is its sender's to choose; room is made for as many files as are taken at most.
+func TestManyLinesTakeNoRoom(t *testing.T) {
+	text := "Date: Thu, 01 Jan 2026 00:00:00 UTC\nSHA256:\n" + strings.Repeat(" x\n", 5_000_000)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := parseRelease([]byte(text)); err == nil {
+		t.Error("no error")
+	}
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > 100<<20 {
+		t.Errorf("%d MB for a text of %d MB", got>>20, len(text)>>20)
+	}
 }
