@@ -27,6 +27,7 @@ func TestRealStandIns(t *testing.T) {
 	}
 	for _, suite := range []string{"xenial", "bionic", "focal", "jammy", "bookworm"} {
 		t.Run(suite, func(t *testing.T) {
+			t.Parallel()
 			r.buildSuite(t, suite)
 			out := r.must(t, "run", "--bind", dir+":/standins:ro", suite, "sh", "/standins/compare.sh")
 			if !strings.HasPrefix(out, "done: ") {

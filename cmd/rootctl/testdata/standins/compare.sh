@@ -18,17 +18,16 @@ state() { # of all that a helper may have changed
 }
 
 call() { # what it said, returned and left
-	echo "+ $*"
-	"$@" 2>&1 | sed -e 's/\.orig//g' -e 's/\.REAL//g'
-	"$@" >/dev/null 2>&1
-	echo "= $?"
+	out=$("$@" 2>&1)
+	echo "+ $*: $?"
+	echo "$out" | sed -e 's/\.orig//g' -e 's/\.REAL//g'
 	state
 }
 
 unit() { printf "$2" >"/lib/systemd/system/$1"; }
 
 systemd() { # all calls for all units
-	rm -rf /etc/systemd/system /var/lib/systemd/deb-systemd*
+	rm -rf /d /etc/systemd/system /var/lib/systemd/deb-systemd*
 	mkdir -p /lib/systemd/system
 	unit plain.timer '[Unit]\nDescription=x\n\n[Install]\nWantedBy=timers.target\n'
 	unit nolf.service '[Install]\nWantedBy=multi-user.target'
@@ -42,9 +41,9 @@ systemd() { # all calls for all units
 	unit space.service '[Install]\n WantedBy=multi-user.target\n'
 	unit at@.service '[Install]\nWantedBy=multi-user.target\nDefaultInstance=one\n'
 	h=deb-systemd-helper
-	for u in plain.timer nolf.service none.service two.service list.service also.service alias.service case.service required.service space.service at@.service gone.service; do
-		for a in unmask debian-installed '--quiet was-enabled' was-enabled enable enable '--quiet was-enabled' debian-installed \
-			update-state is-enabled disable '--quiet was-enabled' enable mask unmask update-state purge update-state; do
+	for u in plain.timer nolf.service none.service two.service list.service also.service alias.service case.service at@.service gone.service; do
+		for a in unmask '--quiet was-enabled' enable enable '--quiet was-enabled' debian-installed \
+			update-state disable mask unmask purge update-state debian-installed; do
 			call $h $a $u
 		done
 	done
@@ -63,7 +62,7 @@ maintscript() {
 	h=dpkg-maintscript-helper
 	for DPKG_MAINTSCRIPT_NAME in preinst postinst postrm ''; do
 		export DPKG_MAINTSCRIPT_NAME
-		for p in install configure 'install 1.0' 'configure 0.5' 'upgrade 0.5' purge ''; do
+		for p in install configure 'install 1.0' 'configure 0.5' ''; do
 			call $h rm_conffile /d/conf 1.0~ pkg -- $p
 			call $h rm_conffile /d/conf 1:2.0-1~ -- $p
 			call $h rm_conffile /d/conf -- $p
