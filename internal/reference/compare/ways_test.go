@@ -10,7 +10,9 @@ import (
 
 // Where digests differ, the files that do are named.
 func TestManifestsDiffer(t *testing.T) {
-	file := func(name string, mode uint32) cache.Entry { return cache.Entry{Path: name, Type: cache.TypeFile, Mode: mode} }
+	file := func(name string, mode uint32) cache.Entry {
+		return cache.Entry{Path: name, Type: cache.TypeFile, Mode: mode}
+	}
 	a := &cache.Manifest{Entries: []cache.Entry{file("gone", 0o644), file("mode", 0o644), file("same", 0o644)}}
 	b := &cache.Manifest{Entries: []cache.Entry{file("mode", 0o600), file("new", 0o644), file("same", 0o644)}}
 	var out bytes.Buffer
