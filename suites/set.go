@@ -219,11 +219,18 @@ func (s *Set) parse(name string) (Suite, error) {
 
 func (s *Set) read(file string, limit int64) (b []byte, where string, err error) {
 	for _, l := range slices.Backward(s.layers) {
-		f, err := l.fsys.Open(file)
+		st, err := fs.Stat(l.fsys, file)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		where = l.name + "/" + file
+		if err == nil && !st.Mode().IsRegular() {
+			err = fmt.Errorf("%s: not a regular file", where) // one may never come to an end, or wait for a writer
+		}
+		if err != nil {
+			return nil, where, err
+		}
+		f, err := l.fsys.Open(file)
 		if err != nil {
 			return nil, where, err
 		}

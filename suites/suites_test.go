@@ -10,8 +10,10 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -346,4 +348,30 @@ func FuzzSuite(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A file that never ends, or waits for a writer, is refused by its name, and the other suites can still be had.
+func TestIrregularFiles(t *testing.T) {
+	dir := t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "keyrings"), 0o755), syscall.Mkfifo(filepath.Join(dir, "pipe.toml"), 0o600),
+		syscall.Mkfifo(filepath.Join(dir, "keyrings", "pipe.gpg"), 0o600), os.Symlink("/dev/zero", filepath.Join(dir, "zero.toml"))); err != nil {
+		t.Fatal(err)
+	}
+	set, err := Load(Folder{FS: os.DirFS(dir), Name: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"pipe", "zero"} {
+		if _, err := set.Lookup(name); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, name+".toml")+": not a regular file") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	su, err := set.Lookup("stable")
+	if err != nil {
+		t.Fatal(err)
+	}
+	su.Keyrings = []string{"pipe.gpg"}
+	if _, err := set.Keyring(su); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("keyring: %v", err)
+	}
 }
