@@ -2,12 +2,15 @@ package runner
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestFormats compares the table with the registrations of Debian's qemu packages, as far as magic and machine go.
@@ -194,5 +197,41 @@ func TestBadFormats(t *testing.T) {
 	s.Format.Optional = true
 	if p, err := s.Plan(); err != nil || p.find(VerbFormat).Source != "" {
 		t.Errorf("with the host's users: %v %v", p, err) // it would register on the host
+	}
+}
+
+// What lies where an emulator might, and is none, is passed over, and waits for nobody.
+func TestNoEmulator(t *testing.T) {
+	elf := func(offset uint64, size, n uint16) []byte {
+		b := make([]byte, 128)
+		copy(b, "\x7fELF\x02\x01")
+		binary.LittleEndian.PutUint64(b[32:], offset)
+		binary.LittleEndian.PutUint16(b[54:], size)
+		binary.LittleEndian.PutUint16(b[56:], n)
+		b[64] = 1
+		return b
+	}
+	for summary, put := range map[string]func(name string) error{
+		"a pipe":             func(name string) error { return unix.Mkfifo(name, 0o755) },
+		"a folder":           func(name string) error { return os.Mkdir(name, 0o755) },
+		"empty":              func(name string) error { return os.WriteFile(name, nil, 0o755) },
+		"a script":           func(name string) error { return os.WriteFile(name, []byte("#!/bin/sh\n"), 0o755) },
+		"cut off":            func(name string) error { return os.WriteFile(name, elf(64, 56, 1)[:40], 0o755) },
+		"headers elsewhere":  func(name string) error { return os.WriteFile(name, elf(1<<63, 56, 1), 0o755) },
+		"headers past end":   func(name string) error { return os.WriteFile(name, elf(1<<20, 56, 1), 0o755) },
+		"headers in another": func(name string) error { return os.WriteFile(name, elf(64, 1, 1), 0o755) },
+		"countless headers":  func(name string) error { return os.WriteFile(name, elf(64, 56, 65535), 0o755) },
+		"no headers":         func(name string) error { return os.WriteFile(name, elf(64, 56, 0), 0o755) },
+		"not executable":     func(name string) error { return os.WriteFile(name, elf(64, 56, 1), 0o644) },
+		"a device":           func(name string) error { return os.Symlink("/dev/zero", name) },
+	} {
+		dir := t.TempDir()
+		if err := put(filepath.Join(dir, "qemu-mipsel-static")); err != nil {
+			t.Fatal(err)
+		}
+		m := Machine{Arch: "amd64", folders: []string{dir}}
+		if got := m.emulator("mipsel"); got != "" {
+			t.Errorf("%s: %s", summary, got)
+		}
 	}
 }
