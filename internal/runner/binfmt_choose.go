@@ -70,7 +70,7 @@ func (m Machine) emulator(qemu string) string {
 
 // isStatic tells whether a file is a program of 64 bits, as of every machine this runs on, that names no interpreter.
 func isStatic(name string) bool {
-	const interpreter = 3 // PT_INTERP
+	const interpreter = 3                                       // PT_INTERP
 	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // it may be a pipe
 	if err != nil {
 		return false
