@@ -28,8 +28,13 @@ func TestRealArchives(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, su := range set.All() {
-		t.Run(su.Codename, func(t *testing.T) {
+	// Those whose live mirrors stay: others have moved, or are re-signed too seldom at some mirrors.
+	for _, name := range []string{"xenial", "bionic", "noble", "bullseye", "bookworm", "trixie"} {
+		t.Run(name, func(t *testing.T) {
+			su, err := set.Lookup(name)
+			if err != nil {
+				t.Fatal(err)
+			}
 			keys, err := set.Keyring(su)
 			if err != nil {
 				t.Fatal(err)
