@@ -71,7 +71,7 @@ func newBuildCommand(a *app) *cobra.Command {
 	sel.register(c.Flags())
 	c.Flags().BoolVar(&sel.checkUpdates, "check-updates", false, "say how many packages have security updates: reads the security pocket's index")
 	c.Flags().StringVar(&tag, "tag", "", "`name` for the root (a plain suite's root is named after it)")
-	c.Flags().StringVar(&userns, "userns", "own", "user namespace of maintainer scripts: `own` (root inside is nobody outside) or host")
+	c.Flags().StringVar(&userns, "userns", "own", "user namespace `mode` of maintainer scripts: own (root inside is nobody outside) or host")
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return c
 }

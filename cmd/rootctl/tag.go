@@ -3,10 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/suites"
 	"github.com/rootctl/rootctl/internal/debootstrap"
 )
 
@@ -101,8 +103,8 @@ func (a *app) noSuchRoot(verb, name string, err error) error {
 	if set, e := a.suites(); e == nil {
 		if _, e := parseName(set, name); e == nil {
 			return withHint(missing, "rootctl build %s", name)
-		} else if h := hintOf(e); h != "" {
-			return withHint(missing, "%s (rootctl ls lists what there is)", h)
+		} else if unknown := (*suites.UnknownSuite)(nil); errors.As(e, &unknown) && len(unknown.Near) > 0 {
+			return withHint(missing, "did you mean %s? rootctl ls lists what there is", strings.Join(unknown.Near, " or "))
 		}
 	}
 	return withHint(missing, "rootctl ls lists what there is")
