@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rootctl/rootctl/internal/cache"
-	"github.com/rootctl/rootctl/suites"
 	"github.com/rootctl/rootctl/internal/debootstrap"
+	"github.com/rootctl/rootctl/suites"
 )
 
 func newTagCommand(a *app) *cobra.Command {
