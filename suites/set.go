@@ -36,6 +36,9 @@ type Folder struct {
 	Name string
 }
 
+// Stat looks without opening: to open a pipe is to wait for its writer.
+func (f Folder) Stat(name string) (fs.FileInfo, error) { return fs.Stat(f.FS, name) }
+
 // layer is one folder of suite files.
 type layer struct {
 	fsys fs.FS
