@@ -23,7 +23,7 @@ func TestScratch(t *testing.T) {
 	if one.Path == two.Path {
 		t.Fatalf("two have %s", one.Path)
 	}
-	for _, d := range []string{"u/left", "w/work/x", "w/index"} {
+	for _, d := range []string{"u/left", filepath.Join("w", "work", "x"), "w/index"} {
 		if err := os.MkdirAll(filepath.Join(one.Path, d), 0o700); err != nil {
 			t.Fatal(err)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -183,9 +184,10 @@ func (c *container) forgetVolatile() {
 	if c.work < 0 || c.spec.Work == "" {
 		return
 	}
-	_ = unix.Unlinkat(c.work, "w/work/incompat/volatile/dirty", 0)
-	_ = unix.Unlinkat(c.work, "w/work/incompat/volatile", unix.AT_REMOVEDIR)
-	_ = unix.Unlinkat(c.work, "w/work/incompat", unix.AT_REMOVEDIR)
+	incompat := path.Join("w", "work", "incompat")
+	_ = unix.Unlinkat(c.work, incompat+"/volatile/dirty", 0)
+	_ = unix.Unlinkat(c.work, incompat+"/volatile", unix.AT_REMOVEDIR)
+	_ = unix.Unlinkat(c.work, incompat, unix.AT_REMOVEDIR)
 }
 
 func (c *container) closeChildEnds() {
