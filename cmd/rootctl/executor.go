@@ -86,6 +86,10 @@ func (e *executor) exec(ctx context.Context, spec runner.Spec, keep *runner.Keep
 	status, err := runner.Run(ctx, spec, runner.Options{Stdout: w, Stderr: w, Keep: keep, Owners: e.owners, Log: e.log})
 	w.Close()
 	cerr := <-copied
+	if err != nil && ctx.Err() != nil {
+		// Ended while it was being set up: what of that failed first is chance.
+		return 0, ctx.Err()
+	}
 	if err != nil {
 		return 0, err
 	}

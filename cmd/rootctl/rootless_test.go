@@ -156,15 +156,18 @@ func (o *ordinary) processes(t *testing.T) []string {
 // checkLeft reports what is left of a run or build: the user has no process and no half-made file.
 func (o *ordinary) checkLeft(t *testing.T, when string) {
 	t.Helper()
-	var left []string
+	if left := o.left(t); len(left) > 0 {
+		t.Errorf("%s: left behind: %q", when, left)
+	}
+}
+
+func (o *ordinary) left(t *testing.T) (left []string) {
+	t.Helper()
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		left = append(o.processes(t), leftFiles(t, o.cache())...)
 		if len(left) == 0 || time.Now().After(deadline) {
-			break
+			return left
 		}
-	}
-	if len(left) > 0 {
-		t.Errorf("%s: left behind: %q", when, left)
 	}
 }
 
@@ -358,6 +361,9 @@ func (o *ordinary) testKilled(t *testing.T) {
 		}
 		_ = syscall.Kill(victim, syscall.SIGKILL) // it may have ended by itself
 		_ = c.Wait()
+		if left := o.left(t); len(left) > 0 && onlyBareClaims(o.cache(), left) { // as in checkKilled
+			o.must(t, o.args...)
+		}
 		o.checkLeft(t, fmt.Sprintf("round %d, %s after %v", round, args[0], delay))
 	}
 }
