@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// near returns up to three of known that are at most a third of name's letters away, best first.
-func near(name string, known []string) []string {
+// Near returns up to three of known that are at most a third of name's letters away, best first.
+func Near(name string, known []string) []string {
 	if len(name) > 64 {
 		return nil
 	}

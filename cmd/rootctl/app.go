@@ -44,11 +44,6 @@ func newApp(cancel context.CancelFunc) *app {
 	return &app{cancel: cancel, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv, now: time.Now}
 }
 
-// flagError is a command line that cobra could not read.
-type flagError struct{ error }
-
-func (e *flagError) Unwrap() error { return e.error }
-
 func newRootCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:           "rootctl",
@@ -64,9 +59,8 @@ func newRootCommand(a *app) *cobra.Command {
 	f.StringVar(&a.cacheDir, "cache", "", "cache `folder` (default $ROOTCTL_CACHE, else /var/cache/rootctl for root, else the user's cache folder)")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print results and errors only")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "log what is done to stderr")
-	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return withHint(&flagError{err}, "see %s --help", c.CommandPath())
-	})
+	c.SetFlagErrorFunc(badFlag)
+	c.DisableSuggestions = true // noVerb has them
 	c.AddCommand(newRunCommand(a))
 	c.CompletionOptions.DisableDefaultCmd = a.verbIsRun
 	if a.verbIsRun { // which is to start soonest: the flags of all the others take it a tenth of a millisecond
@@ -75,16 +69,6 @@ func newRootCommand(a *app) *cobra.Command {
 	c.AddCommand(newBuildCommand(a), newLsCommand(a), newShowCommand(a),
 		newTagCommand(a), newUntagCommand(a), newSuitesCommand(a))
 	return c
-}
-
-// args wraps a cobra argument check so that its failures are usage errors with a hint.
-func args(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(c *cobra.Command, given []string) error {
-		if err := check(c, given); err != nil {
-			return withHint(&flagError{err}, "usage: %s", c.UseLine())
-		}
-		return nil
-	}
 }
 
 // cachePath is --cache, else $ROOTCTL_CACHE, else the default of CACHE's table: root's is the

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/rootctl/rootctl/internal/debootstrap"
 	"github.com/rootctl/rootctl/internal/runner"
@@ -44,30 +43,40 @@ func execute(ctx context.Context, in *inside, args []string) int {
 	if errors.As(err, &silent) {
 		return silent.code
 	}
-	code := codeOf(err)
-	if strings.HasPrefix(err.Error(), "unknown command ") { // cobra has no type for it
-		code, err = codeUsage, withHint(err, "rootctl --help lists the verbs")
-	}
+	return a.fail(ctx, plainUsage(root, err))
+}
+
+// fail says on stderr, and under --json on stdout, why a command line failed, and gives its exit code.
+func (a *app) fail(ctx context.Context, err error) int {
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		fmt.Fprintln(a.stderr, "rootctl: interrupted; nothing was left behind")
+		const text = "interrupted; nothing was left behind"
+		fmt.Fprintln(a.stderr, "rootctl: "+text)
+		a.printFailure(err, text, "", codeInterrupted)
 		if a.verbIsRun {
 			return codeRunFailed
 		}
 		return codeInterrupted
 	}
-	fmt.Fprintf(a.stderr, "rootctl: %s\n", printable(err.Error()))
+	text, hint, code := err.Error(), hintOf(err), a.codeFor(err)
+	fmt.Fprintf(a.stderr, "rootctl: %s\n", printable(text))
 	a.printScript(err)
-	if h := hintOf(err); h != "" {
-		fmt.Fprintf(a.stderr, "hint: %s\n", printable(h))
+	if hint != "" {
+		fmt.Fprintf(a.stderr, "hint: %s\n", printable(hint))
 	}
+	a.printFailure(err, text, hint, code)
+	return code
+}
+
+// codeFor is codeOf, but in run every failure of rootctl's own is one code.
+func (a *app) codeFor(err error) int {
 	var command *commandFailed
 	switch {
 	case errors.As(err, &command):
-		code = command.code
+		return command.code
 	case a.verbIsRun:
-		code = codeRunFailed
+		return codeRunFailed
 	}
-	return code
+	return codeOf(err)
 }
 
 // printScript shows the end of a failed maintainer script's output, its likely cause and where all of

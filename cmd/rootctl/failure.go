@@ -1,0 +1,78 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/rootctl/rootctl/internal/debootstrap"
+	"github.com/rootctl/rootctl/internal/debootstrap/archive"
+	"github.com/rootctl/rootctl/suites"
+)
+
+// failure is what --json prints on stdout in the place of a result; its fields are an interface to scripts.
+type failure struct {
+	Error   string         `json:"error"`
+	Hint    string         `json:"hint,omitempty"`
+	Code    int            `json:"code"`                   // the process's exit code
+	Near    []string       `json:"did_you_mean,omitempty"` // names of suites
+	Mirrors []failedMirror `json:"mirrors,omitempty"`      // those asked, in order
+	Script  *failedScript  `json:"script,omitempty"`
+}
+
+// failedMirror is a mirror that was of no use.
+type failedMirror struct {
+	Mirror string `json:"mirror"` // without user and password
+	Error  string `json:"error"`
+}
+
+// failedScript is the maintainer script, or the configuring, that a build ended with.
+type failedScript struct {
+	LastLines []string `json:"last_lines"`
+	Cause     string   `json:"cause,omitempty"`
+	Log       string   `json:"log,omitempty"`
+}
+
+// printFailure gives a script that asked for JSON the reason on stdout; stderr has it in words already.
+func (a *app) printFailure(err error, text, hint string, code int) {
+	var path *fs.PathError
+	if a.verbIsRun || !asksJSON(a.argv) || errors.As(err, &path) && path.Path == os.Stdout.Name() {
+		return // run's stdout is the command's
+	}
+	f := failure{Error: printable(text), Hint: printable(hint), Code: code}
+	var unknown *suites.UnknownSuite
+	if errors.As(err, &unknown) {
+		f.Near = unknown.Near
+	}
+	var none *archive.NoMirror
+	if errors.As(err, &none) {
+		for _, t := range none.Tried {
+			f.Mirrors = append(f.Mirrors, failedMirror{t.Mirror, printable(t.Err.Error())})
+		}
+	}
+	var script *debootstrap.ConfigureError
+	if errors.As(err, &script) {
+		f.Script = &failedScript{Cause: script.Cause(), Log: script.LogPath, LastLines: []string{}}
+		for _, line := range script.LastLines {
+			f.Script.LastLines = append(f.Script.LastLines, oneLine(line))
+		}
+	}
+	_ = a.printJSON(f) // what it tells stands on stderr
+}
+
+// asksJSON looks for --json among arguments that may not all have been understood.
+func asksJSON(argv []string) (asks bool) {
+	for _, arg := range argv {
+		switch value, ok := strings.CutPrefix(arg, "--json="); {
+		case arg == "--":
+			return asks
+		case arg == "--json":
+			asks = true
+		case ok:
+			asks, _ = strconv.ParseBool(value)
+		}
+	}
+	return asks
+}
