@@ -3,6 +3,7 @@
 # make compare    SUITE=bionic VARIANT=minbase: our root beside debootstrap's and mmdebstrap's
 # make compare-all ONLY=REGEXP: the whole table internal/reference/cases.txt, or the lines that match
 # make bench      writes the table in docs/performance.md
+# make soak       KILLS=6000: kills and damages a cache, for a quarter of an hour
 # make lint race fuzz e2e e2e-stretch dist mirror clean
 
 SHELL   := /bin/bash
@@ -17,7 +18,7 @@ ARCHES  := amd64 arm64
 REVISION := $(shell git describe --always --dirty 2>/dev/null)
 TOOL    := $(GO) tool -modfile=tools.mod
 
-.PHONY: all build test tools-for-tests race fuzz lint vet-arches e2e e2e-stretch compare compare-all compare-lists bench mirror dist clean
+.PHONY: all build test tools-for-tests race fuzz lint vet-arches e2e e2e-stretch soak compare compare-all compare-lists bench mirror dist clean
 
 all: build
 
@@ -84,6 +85,12 @@ vet-arches:
 
 e2e: tools-for-tests build
 	ROOTCTL_E2E=1 $(GO) test -json -timeout 60m -run 'E2E|Real' ./... | $(GO) run ./internal/reference/testsum --strict
+
+# The long forms of tests that end processes and damage files at random; `make test` has them short.
+KILLS ?= 6000
+soak: tools-for-tests
+	ROOTCTL_SOAK_KILLS=$(KILLS) ROOTCTL_SOAK=3m \
+		$(GO) test -count=1 -timeout 90m -v -run '^(TestSoak|TestKilledAtRandom)$$' ./cmd/rootctl ./internal/cache
 
 # The real stretch, from archive.debian.org: it fails where that cannot be reached.
 # E2E_STRETCH="--mirror URL ..." asks another mirror first.

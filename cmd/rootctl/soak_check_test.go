@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rootctl/rootctl/internal/cache"
+)
+
+// check looks the cache through while nobody is at it; it reads so many of the roots whole.
+func (s *soak) check(t *testing.T, roots int) {
+	t.Helper()
+	s.checks++
+	for _, p := range s.gone(t) {
+		s.litter++
+		t.Errorf("left behind: %s", p)
+	}
+	c := s.command(s.dir, "ls", "--json")
+	out, err := c.Output()
+	var rows []lsRow
+	if err == nil {
+		err = json.Unmarshal(out, &rows)
+	}
+	if err != nil {
+		s.broken++
+		t.Errorf("rootctl ls: %v\n%s", err, out)
+		return
+	}
+	for _, row := range rows {
+		if why := s.judgeRow(row); why != "" {
+			s.wrong++
+			t.Errorf("rootctl ls: %s %s: %s", row.Name, row.Digest, why)
+		}
+	}
+	store, err := cache.Open(s.dir, cache.Options{})
+	if err != nil {
+		s.broken++
+		t.Error(err)
+		return
+	}
+	s.readRoots(t, store, roots)
+	s.collect(t, store)
+	for _, name := range strange(t, s.dir) {
+		s.litter++
+		t.Errorf("litter: %s", name)
+	}
+}
+
+// gone waits for keepers and containers, and lists what there still is: processes, mounts.
+func (s *soak) gone(t *testing.T) (left []string) {
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		left = s.processes(t, s.dir)
+		if len(left) == 0 || time.Now().After(end) {
+			return left
+		}
+	}
+}
+
+// judgeRow holds a listed root against the undisturbed ones.
+func (s *soak) judgeRow(row lsRow) string {
+	d := strings.TrimPrefix(row.Digest, "sha256:")
+	known := false
+	for _, w := range s.want {
+		if w.name == row.Name && w.digest != d {
+			return "want " + w.digest
+		}
+		known = known || w.digest == d
+	}
+	if !known {
+		return "no undisturbed build made this root"
+	}
+	return ""
+}
+
+// readRoots compares some roots with their manifests, byte for byte.
+func (s *soak) readRoots(t *testing.T, store *cache.Store, n int) {
+	t.Helper()
+	ctx := context.Background()
+	list, err := store.Roots()
+	if err != nil {
+		t.Error(err)
+	}
+	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	for _, r := range list[:min(n, len(list))] {
+		s.red++
+		l, err := store.Lease(ctx, r.Digest)
+		if err != nil {
+			s.broken++
+			t.Error(err)
+			continue
+		}
+		m, err := l.Manifest()
+		var diffs []string
+		if err == nil {
+			diffs, err = m.Verify(ctx, l.Tree)
+		}
+		if err != nil || len(diffs) > 0 {
+			s.wrong++
+			t.Errorf("root %s: %q %v", r.Digest.Short(), diffs, err)
+		}
+		l.Close()
+	}
+}
+
+// evict takes a root that nobody uses.
+func (s *soak) evict(t *testing.T) {
+	store, err := cache.Open(s.dir, cache.Options{})
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	list, err := store.Roots()
+	if err != nil {
+		t.Error(err)
+	}
+	if len(list) == 0 {
+		return
+	}
+	if err := store.Remove(list[rand.IntN(len(list))].Digest); err != nil && !errors.Is(err, cache.ErrBusy) {
+		t.Error(err)
+	}
+}
+
+// collect has garbage collected; the parts of broken downloads go the second time.
+func (s *soak) collect(t *testing.T, store *cache.Store) {
+	for range 2 {
+		if _, err := store.Sweep(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// layout is all that a cache at rest may hold; what is below a root or a layer is its own.
+var layout = regexp.MustCompile(`^(VERSION|oci|oci/oci-layout|oci/index\.json|oci/blobs|oci/blobs/sha256|oci/blobs/sha256/[0-9a-f]{64}` +
+	`|dl|dl/sha256|dl/sha256/[0-9a-f]{64}|actions|actions/[0-9a-f]{64}|inputs|inputs/[0-9a-f]{64}\.json` +
+	`|refs|refs/[A-Za-z0-9][A-Za-z0-9._+:-]*|releases|releases/[A-Za-z0-9][A-Za-z0-9._+:-]*` +
+	`|roots|roots/[0-9a-f]{64}|roots/[0-9a-f]{64}\.mtree|use|use/[0-9a-f]{64}` +
+	`|locks|locks/(store|index|gc)|locks/(key|blob)-[0-9a-f]{2}|locks/root-[0-9a-f]{64}` +
+	`|tmp|trash|layers|layers/[0-9a-f]{64}|scratch|scratch/[0-9]+|scratch/[0-9]+\.lock|scratch/[0-9]+/w|logs|logs/[a-z0-9-]+\.log)$`)
+
+// strange lists what a cache at rest may not hold: names that the layout has not, what belongs to no root, and folders
+// that should be empty.
+func strange(t *testing.T, dir string) (out []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || path == dir {
+			return err
+		}
+		name := strings.TrimPrefix(path, dir+"/")
+		if !layout.MatchString(name) {
+			out = append(out, name)
+		}
+		top, base := filepath.Split(name)
+		root, isRoot := strings.CutPrefix(strings.TrimSuffix(base, ".mtree"), "root-")
+		if top == "roots/" || top == "use/" || top == "locks/" && isRoot {
+			for _, part := range []string{root, root + ".mtree"} {
+				if _, err := os.Lstat(filepath.Join(dir, "roots", part)); err != nil {
+					out = append(out, name+" of no whole root")
+				}
+			}
+		}
+		if d.IsDir() && (top == "roots/" || top == "layers/") {
+			return fs.SkipDir
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	return out
+}
