@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"os"
+	"strings"
+	"time"
 )
 
 // LoadAction reads the result of the action key into v and reports whether there is one. A damaged
@@ -72,6 +75,34 @@ func (s *Store) StoreInputs(key Digest, canonicalJSON []byte) error {
 		return fmt.Errorf("store inputs of key %s: %w", key.Short(), err)
 	}
 	return nil
+}
+
+// An Input is what StoreInputs kept, and when.
+type Input struct {
+	Key  Digest
+	Text []byte
+	Time time.Time
+}
+
+// Inputs yields all that StoreInputs kept and that is whole, in no order. It tells what was built before, and
+// nothing more hangs on it.
+func (s *Store) Inputs() iter.Seq[Input] {
+	return func(yield func(Input) bool) {
+		names, err := s.listDir("inputs")
+		if err != nil {
+			s.log.Warn("list inputs", "err", err)
+		}
+		for _, name := range names {
+			key := Digest(strings.TrimSuffix(name, ".json"))
+			st, err := os.Lstat(s.path("inputs", name))
+			if err != nil || !key.Valid() {
+				continue
+			}
+			if b, err := s.LoadInputs(key); err == nil && !yield(Input{key, b, st.ModTime()}) {
+				return
+			}
+		}
+	}
 }
 
 // LoadInputs returns what StoreInputs kept, or ErrNotFound.

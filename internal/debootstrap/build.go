@@ -57,6 +57,7 @@ type Result struct {
 	Seconds    map[string]float64 // by stage; download, unpack and configure overlap
 	Unchecked  *time.Time         // set when no mirror was asked: the archive's date that was used
 	took       time.Duration
+	resolve    cache.Digest // K1
 }
 
 // Total is the whole time Build took.
@@ -73,6 +74,8 @@ type rootRecord struct {
 	Root cache.Digest `json:"root"`
 	Info Info         `json:"info"`
 	Lock *Lock        `json:"lock"`
+	// The selection's key (K1) that led to it first; "" in older records.
+	Resolve cache.Digest `json:"resolve,omitempty"`
 }
 
 // requestRecord stands under a request key: the root a request led to last.
@@ -81,6 +84,8 @@ type requestRecord struct {
 	Root cache.Digest `json:"root"`
 	Key  cache.Digest `json:"key"`
 	Info Info         `json:"info"`
+	// The selection's key (K1) that led to it last; "" in older records.
+	Resolve cache.Digest `json:"resolve,omitempty"`
 }
 
 // job is one Build under way.
@@ -291,7 +296,7 @@ func (j *job) lookup(ctx context.Context, key keyed, l *resolved) (*Result, erro
 	info := l.info
 	info.Packages, info.Epoch, info.TarSize, info.Built = rec.Info.Packages, rec.Info.Epoch, rec.Info.TarSize, rec.Info.Built
 	info.Updates = rec.Info.Updates
-	res := &Result{Root: rec.Root, Key: key.Key, Lease: lease, Cached: true, Info: info, Lock: l.Lock,
+	res := &Result{Root: rec.Root, Key: key.Key, Lease: lease, Cached: true, Info: info, Lock: l.Lock, resolve: l.key.Key,
 		Seconds: j.seconds, took: time.Since(j.start), Downloaded: j.downloaded.Load()}
 	if err := j.remember(res, rec.Info.Unverified && !info.Unverified); err != nil {
 		lease.Close()
@@ -307,17 +312,17 @@ func (j *job) remember(res *Result, root bool) error {
 		return nil
 	}
 	if root {
-		if err := j.Store.StoreAction(res.Key, rootRecord{"root", res.Root, res.Info, res.Lock}); err != nil {
+		if err := j.Store.StoreAction(res.Key, rootRecord{kindRoot, res.Root, res.Info, res.Lock, res.resolve}); err != nil {
 			return fmt.Errorf("record the root: %w", err)
 		}
 	}
-	rk := requestKey(j.req).Key
+	rk := requestKey(j.req)
 	var old requestRecord
-	want := requestRecord{"request", res.Root, res.Key, res.Info}
-	if ok, err := j.Store.LoadAction(rk, &old); err == nil && ok && string(canonical(old)) == string(canonical(want)) {
+	want := requestRecord{kindRequest, res.Root, res.Key, res.Info, res.resolve}
+	if ok, err := j.Store.LoadAction(rk.Key, &old); err == nil && ok && string(canonical(old)) == string(canonical(want)) {
 		return nil
 	}
-	if err := j.Store.StoreAction(rk, want); err != nil {
+	if err := errors.Join(j.Store.StoreInputs(rk.Key, rk.Input), j.Store.StoreAction(rk.Key, want)); err != nil {
 		return fmt.Errorf("record the request: %w", err)
 	}
 	return nil
@@ -368,7 +373,7 @@ func (j *job) seal(ctx context.Context, temp *cache.Temp, tree string, key keyed
 	j.Progress(Event{Stage: StageHash, Done: 1, Total: 1})
 	info := l.info
 	info.Packages, info.Epoch, info.TarSize, info.Built = len(l.Packages), inst.Epoch, size, j.Now().UTC().Truncate(time.Second)
-	res := &Result{Root: root, Key: key.Key, Lease: lease, Info: info, Lock: l.Lock, Seconds: j.seconds, Downloaded: j.downloaded.Load()}
+	res := &Result{Root: root, Key: key.Key, Lease: lease, Info: info, Lock: l.Lock, resolve: l.key.Key, Seconds: j.seconds, Downloaded: j.downloaded.Load()}
 	err = j.Store.StoreInputs(key.Key, key.Input)
 	if err == nil {
 		err = j.remember(res, true)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/suites"
 )
 
 // Bumped by hand whenever the same inputs would give another selection (resolverEpoch) or other bytes
@@ -16,6 +17,13 @@ const (
 	keySchema     = 1
 	resolverEpoch = 1
 	buildEpoch    = 1
+)
+
+// Kinds of keys and of the records that stand under them.
+const (
+	kindResolve = "resolve"
+	kindRoot    = "root"
+	kindRequest = "request"
 )
 
 // canonical encodes v as JSON with sorted keys (structs keep their declared order, which is part of
@@ -53,27 +61,30 @@ type indexInput struct {
 	SHA256    cache.Digest `json:"sha256"` // of the uncompressed Packages, as Release states it
 }
 
+// resolveInput is what K1 is the digest of.
+type resolveInput struct {
+	Kind          string       `json:"kind"` // "resolve"
+	Schema        int          `json:"schema"`
+	Epoch         int          `json:"resolver_epoch"`
+	Suite         string       `json:"suite"`
+	Arch          string       `json:"arch"`
+	Variant       string       `json:"variant"`
+	Pockets       []string     `json:"pockets"`
+	Components    []string     `json:"components"`
+	Include       []string     `json:"include"`
+	Exclude       []string     `json:"exclude"`
+	ExtraRequired []string     `json:"extra_required"`
+	DropDepends   []string     `json:"drop_depends"`
+	ExtraBase     []string     `json:"extra_base"`
+	Indices       []indexInput `json:"indices"`
+}
+
 // resolveKey (K1) covers all that decides the package closure. Release bytes, signatures, dates and
 // compression stay out: a re-signed identical index changes nothing.
 func resolveKey(r Request, indices []indexInput) keyed {
 	rules := r.Suite.Rules
-	return keyOf(struct {
-		Kind          string       `json:"kind"`
-		Schema        int          `json:"schema"`
-		Epoch         int          `json:"resolver_epoch"`
-		Suite         string       `json:"suite"`
-		Arch          string       `json:"arch"`
-		Variant       string       `json:"variant"`
-		Pockets       []string     `json:"pockets"`
-		Components    []string     `json:"components"`
-		Include       []string     `json:"include"`
-		Exclude       []string     `json:"exclude"`
-		ExtraRequired []string     `json:"extra_required"`
-		DropDepends   []string     `json:"drop_depends"`
-		ExtraBase     []string     `json:"extra_base"`
-		Indices       []indexInput `json:"indices"`
-	}{"resolve", keySchema, resolverEpoch, r.Suite.Codename, r.Arch, r.Variant, r.Pockets, r.Components, r.Include, r.Exclude,
-		rules.ExtraRequired, rules.DropDepends, r.extraBase(), indices})
+	return keyOf(resolveInput{kindResolve, keySchema, resolverEpoch, r.Suite.Codename, r.Arch, r.Variant, r.Pockets, r.Components,
+		r.Include, r.Exclude, rules.ExtraRequired, rules.DropDepends, r.extraBase(), indices})
 }
 
 type packageInput struct {
@@ -91,6 +102,22 @@ type fileInput struct {
 	SHA256 cache.Digest `json:"sha256"`
 }
 
+// rootInput is what K2 is the digest of.
+type rootInput struct {
+	Kind     string         `json:"kind"` // "root"
+	Schema   int            `json:"schema"`
+	Build    int            `json:"build_epoch"`
+	Suite    string         `json:"suite"`
+	Arch     string         `json:"arch"`
+	Variant  string         `json:"variant"`
+	Merged   bool           `json:"merged_usr"`
+	Staged   bool           `json:"staged,omitempty"`
+	Rules    suites.Rules   `json:"rules"`
+	Epoch    string         `json:"epoch"`
+	Packages []packageInput `json:"packages"`
+	Files    []fileInput    `json:"files"`
+}
+
 // rootKey (K2) covers all that decides the root's bytes. Mirror, proxy, jobs, cache folder, who signed
 // and who builds stay out.
 func rootKey(l *Lock) keyed {
@@ -104,20 +131,24 @@ func rootKey(l *Lock) keyed {
 	}
 	rules := l.Rules
 	rules.ExtraRequired, rules.DropDepends, rules.HTTPSPackages = nil, nil, nil // these act through the packages
-	return keyOf(struct {
-		Kind     string         `json:"kind"`
-		Schema   int            `json:"schema"`
-		Build    int            `json:"build_epoch"`
-		Suite    string         `json:"suite"`
-		Arch     string         `json:"arch"`
-		Variant  string         `json:"variant"`
-		Merged   bool           `json:"merged_usr"`
-		Staged   bool           `json:"staged,omitempty"`
-		Rules    any            `json:"rules"`
-		Epoch    string         `json:"epoch"`
-		Packages []packageInput `json:"packages"`
-		Files    []fileInput    `json:"files"`
-	}{"root", keySchema, buildEpoch, l.Suite, l.Arch, l.Variant, l.Merged, l.Staged, rules, l.Epoch, packages, files})
+	return keyOf(rootInput{kindRoot, keySchema, buildEpoch, l.Suite, l.Arch, l.Variant, l.Merged, l.Staged, rules, l.Epoch, packages, files})
+}
+
+// requestInput is what the key of a request is the digest of.
+type requestInput struct {
+	Kind       string         `json:"kind"` // "request"
+	Schema     int            `json:"schema"`
+	Suite      string         `json:"suite"`
+	Arch       string         `json:"arch"`
+	Variant    string         `json:"variant"`
+	Pockets    []string       `json:"pockets"`
+	Components []string       `json:"components"`
+	Include    []string       `json:"include"`
+	Exclude    []string       `json:"exclude"`
+	Epoch      string         `json:"epoch"`
+	Keyring    []cache.Digest `json:"keyring"`
+	NoVerify   bool           `json:"no_verify"`
+	Kept       []string       `json:"kept_mirrors"`
 }
 
 // requestKey names what was asked for, without what the archive says: it finds the last root of a
@@ -137,19 +168,6 @@ func requestKey(r Request) keyed {
 	if r.Epoch != nil {
 		epoch = fmt.Sprint(*r.Epoch)
 	}
-	return keyOf(struct {
-		Kind       string         `json:"kind"`
-		Schema     int            `json:"schema"`
-		Suite      string         `json:"suite"`
-		Arch       string         `json:"arch"`
-		Variant    string         `json:"variant"`
-		Pockets    []string       `json:"pockets"`
-		Components []string       `json:"components"`
-		Include    []string       `json:"include"`
-		Exclude    []string       `json:"exclude"`
-		Epoch      string         `json:"epoch"`
-		Keyring    []cache.Digest `json:"keyring"`
-		NoVerify   bool           `json:"no_verify"`
-		Kept       []string       `json:"kept_mirrors"`
-	}{"request", keySchema, r.Suite.Codename, r.Arch, r.Variant, r.Pockets, r.Components, r.Include, r.Exclude, epoch, keyring, r.NoVerify, kept})
+	return keyOf(requestInput{kindRequest, keySchema, r.Suite.Codename, r.Arch, r.Variant, r.Pockets, r.Components, r.Include, r.Exclude,
+		epoch, keyring, r.NoVerify, kept})
 }

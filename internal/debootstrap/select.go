@@ -22,6 +22,7 @@ import (
 type resolved struct {
 	*Lock
 	info Info
+	key  keyed // K1
 }
 
 // open reads the verified Release of every pocket from the first mirror that works.
@@ -162,7 +163,7 @@ func (j *job) resolve(ctx context.Context, ar *archive.Archive) (*resolved, erro
 		}
 	}
 	releases := lockReleases(ar)
-	l := &resolved{Lock: req.lock(c, releases)}
+	l := &resolved{Lock: req.lock(c, releases), key: key}
 	l.info = req.info(releases, c.Warnings)
 	return l, l.Lock.Validate()
 }

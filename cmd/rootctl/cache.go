@@ -1,0 +1,14 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// newCacheCommand is the parent of the verbs that are about the cache itself.
+func newCacheCommand(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "cache",
+		Short: "look after the cache, and ask it why",
+		Args:  args(cobra.NoArgs),
+	}
+	c.AddCommand(newCacheKeyCommand(a))
+	return c
+}

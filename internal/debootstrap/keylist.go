@@ -1,0 +1,90 @@
+package debootstrap
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/debootstrap/archive"
+)
+
+// A Key is a key of the cache and the text that it is the digest of.
+type Key struct {
+	Key   cache.Digest    `json:"key"`
+	Input json.RawMessage `json:"input"` // null where it is not recorded any more
+}
+
+// Keys are those that a build of a request looks up.
+type Keys struct {
+	Request Key `json:"request"` // of what was asked for
+	Resolve Key `json:"resolve"` // K1: of what decides the selection of packages
+	Root    Key `json:"root"`    // K2: of what decides the root's bytes
+	// Set when no mirror was asked: the archive's date of the last build.
+	Unchecked *time.Time `json:"not_checked_since,omitempty"`
+
+	lock *Lock // nil if no mirror was asked
+}
+
+// Keys computes the keys of a request from what the archive holds now, and builds nothing. Offline, or where no mirror
+// answers, they are those of the last build of the same request.
+func (b *Builder) Keys(ctx context.Context, req Request) (*Keys, error) {
+	req, err := req.normalize()
+	if err != nil {
+		return nil, err
+	}
+	if b.Progress == nil {
+		b.Progress = func(Event) {}
+	}
+	j := &job{Builder: b, req: req, start: time.Now(), seconds: make(map[string]float64)}
+	if req.Offline {
+		return j.lastKeys(nil)
+	}
+	ar, err := j.open(ctx)
+	if errors.Is(err, archive.ErrOffline) && !req.Fresh {
+		return j.lastKeys(err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	l, err := j.resolve(ctx, ar)
+	if err != nil {
+		return nil, err
+	}
+	return &Keys{Request: requestKey(req).shown(), Resolve: l.key.shown(), Root: rootKey(l.Lock).shown(), lock: l.Lock}, nil
+}
+
+func (k keyed) shown() Key { return Key{k.Key, k.Input} }
+
+// lastKeys are those recorded by the last build of the request.
+func (j *job) lastKeys(cause error) (*Keys, error) {
+	rk := requestKey(j.req)
+	var rec requestRecord
+	ok, err := j.Store.LoadAction(rk.Key, &rec)
+	switch {
+	case err != nil:
+		return nil, err
+	case (!ok || rec.Kind != kindRequest) && cause != nil:
+		return nil, cause
+	case !ok || rec.Kind != kindRequest:
+		return nil, &offlineMiss{j.req.Suite.Codename}
+	}
+	k := &Keys{Request: rk.shown(), Resolve: j.recorded(rec.Resolve), Root: j.recorded(rec.Key)}
+	if len(rec.Info.Pockets) > 0 {
+		k.Unchecked = &rec.Info.Pockets[0].Date
+	}
+	return k, nil
+}
+
+// recorded is a key with its input, if that is there.
+func (j *job) recorded(key cache.Digest) Key {
+	if !key.Valid() {
+		return Key{}
+	}
+	text, err := j.Store.LoadInputs(key)
+	if err != nil {
+		return Key{Key: key}
+	}
+	return Key{key, text}
+}
