@@ -3,7 +3,65 @@ package suites
 import (
 	"cmp"
 	"slices"
+	"strings"
 )
+
+// near returns what a name may have been meant to be: of a family alone (debian) the suites that are in
+// use, of a version or of words of other tools (12, ubuntu18.04, debian:bookworm-slim) the suite, else
+// names of nearly the same letters.
+func (s *Set) near(name string) []string {
+	word := strings.ToLower(name)
+	for _, family := range []string{"debian", "ubuntu"} {
+		rest, ok := strings.CutPrefix(word, family)
+		if !ok {
+			continue
+		}
+		if rest = strings.Trim(rest, "-_:/ "); rest == "" || rest == "latest" {
+			return s.current(family)
+		}
+		if hit := s.called(strings.TrimSuffix(rest, "-slim"), family); hit != nil {
+			return hit
+		}
+		if hits := Near(rest, s.known()); hits != nil {
+			return hits
+		}
+		return s.current(family)
+	}
+	if hit := s.called(word, ""); hit != nil {
+		return hit
+	}
+	return Near(word, s.known())
+}
+
+// called returns the codename of a suite of a family ("": any) by any name or its version.
+func (s *Set) called(word, family string) []string {
+	for _, su := range s.All() {
+		v := su.Version
+		version := v != "" && (v == word || v == word+".04" || strings.HasPrefix(word, v+".")) // 18, or 22.04.1
+		if (family == "" || su.Family == family) && (version || slices.Contains(su.Names(), word)) {
+			return []string{su.Codename}
+		}
+	}
+	return nil
+}
+
+// current returns the suites of a family that are for use now: Debian's stable and the one before,
+// Ubuntu's last two with long-term support.
+func (s *Set) current(family string) []string {
+	type one struct{ codename, version string }
+	var all []one
+	for _, su := range s.All() {
+		if su.Family == family && (su.Role == "stable" || su.Role == "oldstable" || strings.Contains(su.Title, " LTS ")) {
+			all = append(all, one{su.Codename, su.Version})
+		}
+	}
+	slices.SortFunc(all, func(a, b one) int { return cmp.Compare(b.version, a.version) })
+	var names []string
+	for _, o := range all[:min(2, len(all))] {
+		names = append(names, o.codename)
+	}
+	return names
+}
 
 // Near returns up to three of known that are at most a third of name's letters away, best first.
 func Near(name string, known []string) []string {

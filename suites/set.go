@@ -124,7 +124,7 @@ func (s *Set) Lookup(name string) (Suite, error) {
 			return su, nil
 		}
 	}
-	return Suite{}, &UnknownSuite{Name: name, Near: Near(name, s.known())}
+	return Suite{}, &UnknownSuite{Name: name, Near: s.near(name)}
 }
 
 // Has says whether a suite of that codename has a file.

@@ -15,6 +15,10 @@ import (
 // when no reading fits.
 func parseName(set *suites.Set, name string) (debootstrap.Request, error) {
 	rest, arch, hasArch := strings.Cut(name, ":")
+	if hasArch && (rest == "debian" || rest == "ubuntu") { // Docker's way
+		_, err := set.Lookup(name)
+		return debootstrap.Request{}, err
+	}
 	r := debootstrap.Request{Variant: "minbase", Arch: hostArch()}
 	if hasArch {
 		r.Arch = arch
