@@ -10,5 +10,6 @@ func newCacheCommand(a *app) *cobra.Command {
 		Args:  args(cobra.NoArgs),
 	}
 	c.AddCommand(newCacheKeyCommand(a))
+	c.AddCommand(newCacheDfCommand(a))
 	return c
 }
