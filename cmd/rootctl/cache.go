@@ -10,6 +10,7 @@ func newCacheCommand(a *app) *cobra.Command {
 		Args:  args(cobra.NoArgs),
 	}
 	c.AddCommand(newCacheKeyCommand(a))
+	c.AddCommand(newCacheWhyCommand(a))
 	c.AddCommand(newCacheDfCommand(a))
 	return c
 }
