@@ -8,6 +8,7 @@ import (
 
 	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/internal/debootstrap"
+	"github.com/rootctl/rootctl/internal/debootstrap/archive"
 	"github.com/rootctl/rootctl/internal/runner"
 )
 
@@ -55,7 +56,7 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 	res, err := b.Build(ctx, req)
 	p.close()
 	if err != nil {
-		return nil, fmt.Errorf("build %s: %w", req.Name(hostArch()), err)
+		return nil, fmt.Errorf("build %s: %w", req.Name(hostArch()), onlyHint(req, err))
 	}
 	a.log().Debug("build done", "seconds", stageTimes(res.Seconds))
 	if res.Unchecked != nil && !req.Offline {
@@ -82,6 +83,15 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 		}
 	}
 	return &built{res, name}, nil
+}
+
+// onlyHint says after a failure of the mirrors of --only-mirror that there are others.
+func onlyHint(req debootstrap.Request, err error) error {
+	var none *archive.NoMirror
+	if !req.OnlyThese || !errors.As(err, &none) || !errors.Is(err, archive.ErrOffline) && !errors.Is(none, archive.ErrNotFound) {
+		return err
+	}
+	return withHint(err, "drop --only-mirror to have the other mirrors asked, too; or %s", hintOf(err))
 }
 
 // canBuild says why a miss cannot be built by this user; a hit needs no rights.

@@ -60,6 +60,13 @@ func (a *app) startProgress() *progress {
 func (p *progress) report(e debootstrap.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if e.Stage == debootstrap.StageMirror {
+		if p.bar != nil {
+			_ = p.bar.Clear() // the bar only writes to stderr
+		}
+		p.a.say("note: %s", e.Item)
+		return
+	}
 	_, known := p.seen[e.Stage]
 	if e.Stage == debootstrap.StageDownload && !known {
 		p.started = time.Now()

@@ -20,6 +20,7 @@ import (
 
 // Stages of a build, as events and in Result.Seconds.
 const (
+	StageMirror    = "mirror" // a remark on one, in Item
 	StageRelease   = "release"
 	StageIndex     = "index"
 	StageDownload  = "download"
@@ -96,6 +97,7 @@ type job struct {
 	mu         sync.Mutex
 	seconds    map[string]float64 // by stage; under mu
 	downloaded atomic.Int64       // all bytes received
+	told       sync.Map           // mirrors of which passed has told
 	debStart   atomic.Int64       // value of downloaded when the .debs began
 	debBytes   atomic.Int64       // bytes of .debs to fetch, 0 until that is known
 }

@@ -52,7 +52,7 @@ func (j *job) archiveOptions(pockets []string) (o archive.Options, err error) {
 		Suite: r.Suite, Keyring: keyring, Arch: r.Arch, Components: r.Components, Pockets: pockets,
 		Mirrors: r.mirrorURLs("release"), PocketMirrors: make(map[string][]string), Moved: make(map[string][]string),
 		NoVerify: r.NoVerify, AllowExpired: r.AllowExpired, AllowOlder: r.AllowOlder,
-		Now: j.Now, Client: j.Client, Store: j.Store, Log: j.Log, OnBytes: j.received,
+		Now: j.Now, Client: j.Client, Store: j.Store, Log: j.Log, OnBytes: j.received, OnPassed: j.passed,
 	}
 	for _, p := range pockets {
 		o.PocketMirrors[p] = r.mirrorURLs(p)
@@ -127,6 +127,16 @@ func (j *job) received(n int64) {
 	total := j.downloaded.Add(n)
 	if want := j.debBytes.Load(); want > 0 {
 		j.Progress(Event{Stage: StageDownload, Done: total - j.debStart.Load(), Total: want})
+	}
+}
+
+// passed tells of a mirror that the user named and that is not used.
+func (j *job) passed(t archive.Attempt, used string) {
+	named := slices.ContainsFunc(j.req.Mirrors, func(m Mirror) bool {
+		return (m.From == "--mirror" || m.From == "configuration") && withoutUser(m.URL) == t.Mirror
+	})
+	if _, told := j.told.LoadOrStore(t.Mirror, true); named && !told {
+		j.Progress(Event{Stage: StageMirror, Item: fmt.Sprintf("%s is not used: %s; using %s", t.Mirror, t.Cause(), used)})
 	}
 }
 

@@ -3,6 +3,7 @@ package archive
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -113,9 +114,15 @@ func (e *Offline) Error() string { return e.Err.Error() }
 func (e *Offline) Unwrap() []error { return []error{ErrOffline, e.Err} }
 
 // Hint is the next step to take.
-func (e *Offline) Hint() string { return "check the network and http_proxy, or name a --mirror" }
+func (e *Offline) Hint() string {
+	var none *NoMirror
+	if errors.As(e.Err, &none) && none.silentArchive() != "" {
+		return fmt.Sprintf("is %s within reach (network, http_proxy)? Or name another mirror of that archive with --mirror URL", none.silentArchive())
+	}
+	return "check the network and http_proxy, or name a --mirror"
+}
 
-// NoMirror says what was wrong with each mirror of a suite.
+// NoMirror says what was wrong with each mirror of a suite: archive hosts first, then as asked.
 type NoMirror struct {
 	Suite  string
 	Pocket string
@@ -124,27 +131,53 @@ type NoMirror struct {
 
 // Attempt is one mirror that is not used.
 type Attempt struct {
-	Mirror string // without user and password
-	Err    error
+	Mirror  string // without user and password
+	Err     error
+	Archive bool // it is an archive host of the suite's
+}
+
+// Cause says in a few words why the mirror is not used, and leaves its name out.
+func (t Attempt) Cause() string {
+	var failed *fetch.Error
+	switch {
+	case errors.Is(t.Err, ErrNotFound):
+		return "it does not have the suite"
+	case errors.As(t.Err, &failed):
+		return failed.Cause()
+	}
+	return t.Err.Error()
 }
 
 func (e *NoMirror) Error() string {
 	if len(e.Tried) == 0 {
 		return fmt.Sprintf("no mirror is left for %s", e.Suite)
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "no usable mirror of %s", e.Suite)
-	sep := ": "
+	lines := []string{"no usable mirror of " + e.Suite}
 	for _, t := range e.Tried {
-		b.WriteString(sep)
-		sep = "; "
 		text := t.Err.Error()
-		if !strings.Contains(text, t.Mirror) {
-			b.WriteString(t.Mirror + ": ")
+		var failed *fetch.Error
+		if errors.As(t.Err, &failed) {
+			text = failed.Error()
 		}
-		b.WriteString(text)
+		if !strings.Contains(text, t.Mirror) {
+			text = t.Mirror + ": " + text
+		}
+		lines = append(lines, text)
 	}
-	return b.String()
+	if len(e.Tried) == 1 {
+		return strings.Join(lines, ": ")
+	}
+	return strings.Join(lines, "\n  ")
+}
+
+// silentArchive is the host of a suite that has been archived, "" if it answers or there is none.
+func (e *NoMirror) silentArchive() string {
+	for _, t := range e.Tried {
+		if u, err := url.Parse(t.Mirror); err == nil && t.Archive && fetch.Offline(t.Err) {
+			return u.Host
+		}
+	}
+	return ""
 }
 
 // absent says whether a mirror answered that it has not the suite.
@@ -182,7 +215,7 @@ func (e *NoMirror) Hint() string {
 	if e.Pocket != "" && e.Pocket != "release" {
 		return fmt.Sprintf("name a mirror that has it, --mirror %s=URL, or leave it out of --pocket", e.Pocket)
 	}
-	return "try another --mirror"
+	return "check the mirror's URL, or try another --mirror"
 }
 
 func gravity(err error) int {

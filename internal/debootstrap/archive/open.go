@@ -36,8 +36,9 @@ type Options struct {
 	Now           func() time.Time    // nil: time.Now
 	Client        *fetch.Client       // nil: without proxy
 	Store         *cache.Store
-	Log           *slog.Logger  // nil: silent
-	OnBytes       func(n int64) // told of bytes as they come, from several goroutines
+	Log           *slog.Logger                 // nil: silent
+	OnBytes       func(n int64)                // told of bytes as they come, from several goroutines
+	OnPassed      func(t Attempt, used string) // told of mirrors that another one stands in for, likewise
 }
 
 // Archive is an open one.
@@ -165,7 +166,7 @@ func (a *Archive) open(ctx context.Context, p *Pocket, from int) error {
 		if err == nil {
 			r.Exceptions = append(r.Exceptions, a.found(p, i)...)
 			p.use(i, r)
-			a.tell(ctx, none)
+			a.tell(ctx, p, none)
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -174,7 +175,10 @@ func (a *Archive) open(ctx context.Context, p *Pocket, from int) error {
 		if errors.Is(err, fetch.ErrNotFound) {
 			err = fmt.Errorf("%w: %w", ErrNotFound, err)
 		}
-		none.Tried = append(none.Tried, Attempt{fetch.RedactURL(p.mirrors[i]), err})
+		none.Tried = append(none.Tried, Attempt{fetch.RedactURL(p.mirrors[i]), err, a.isArchiveHost(p, i)})
+	}
+	if a.o.Suite.Archived { // what its own host says counts most
+		slices.SortStableFunc(none.Tried, func(x, y Attempt) int { return order(y.Archive) - order(x.Archive) })
 	}
 	if fetch.Offline(none.Unwrap()) {
 		return a.offline(p, none)
@@ -182,9 +186,19 @@ func (a *Archive) open(ctx context.Context, p *Pocket, from int) error {
 	return none
 }
 
-// tell logs why mirrors were passed over. That one lacks the suite is nothing to speak of.
-func (a *Archive) tell(ctx context.Context, none *NoMirror) {
+func order(last bool) int {
+	if last {
+		return 1
+	}
+	return 0
+}
+
+// tell says why mirrors were passed over. That one lacks the suite is nothing for the log to speak of.
+func (a *Archive) tell(ctx context.Context, p *Pocket, none *NoMirror) {
 	for _, t := range none.Tried {
+		if a.o.OnPassed != nil {
+			a.o.OnPassed(t, p.Mirror)
+		}
 		level := slog.LevelWarn
 		if errors.Is(t.Err, ErrNotFound) {
 			level = slog.LevelDebug

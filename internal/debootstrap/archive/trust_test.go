@@ -53,7 +53,7 @@ func TestRefused(t *testing.T) {
 		{"path out", func(w *world) {
 			w.Release = map[string]string{"SHA256": "\n " + strings.Repeat("0", 64) + " 1 ../../x"}
 		}, errAny, "bad path", "another --mirror"},
-		{"nothing there", func(w *world) { w.NoInline, w.NoDetached = true, true }, ErrNotFound, "not in the archive", "another --mirror"},
+		{"nothing there", func(w *world) { w.NoInline, w.NoDetached = true, true }, ErrNotFound, "says 404", "another --mirror"},
 		{"endless", func(w *world) { w.srv.Fault(testarchive.Fault{Path: "InRelease", Endless: true}) }, fetch.ErrSize, "", "another --mirror"},
 		{"denied", func(w *world) { w.srv.Handler.User = "u" }, fetch.ErrDenied, "401", "USER:PASSWORD"},
 		{"silent", func(w *world) { w.srv.Fault(testarchive.Fault{Path: "InRelease", Stall: -1}) }, ErrOffline, "stalled", "network"},
@@ -62,7 +62,7 @@ func TestRefused(t *testing.T) {
 		{"closed", func(w *world) { w.o.Mirrors = []string{"http://127.0.0.1:1/ubuntu"} }, ErrOffline, "refused", "network"},
 		{"one has it not, one is closed", func(w *world) {
 			w.o.Mirrors = []string{w.srv.URL + "/elsewhere", "http://127.0.0.1:1/ubuntu"}
-		}, ErrOffline, "not in the archive", "network"},
+		}, ErrOffline, "says 404", "network"},
 		{"not a mirror", func(w *world) { w.o.Mirrors = []string{"ftp://127.0.0.1/ubuntu"} }, errAny, "http, https", "another --mirror"},
 	} {
 		t.Run(c.summary, func(t *testing.T) {
@@ -113,7 +113,7 @@ func TestRefused(t *testing.T) {
 			if err != nil || a.Pockets[0].Mirror != w.o.Mirrors[1] {
 				t.Errorf("with a good mirror: %v", err)
 			}
-			if warns := strings.Count(w.log.String(), "level=WARN"); (warns == 0) != strings.Contains(c.says, "not in the archive") {
+			if warns := strings.Count(w.log.String(), "level=WARN"); (warns == 0) != strings.Contains(c.says, "says 404") {
 				t.Errorf("%d warnings: %s", warns, w.log.String())
 			}
 		})
@@ -242,7 +242,7 @@ func TestMoved(t *testing.T) {
 		{"a hostile mirror serves an old one of an ended suite", "old", "absent", false, eol, after, "", "expired"},
 		{"a suite without end", "absent", "old", false, "", after, "", "expired"},
 		{"a silent mirror says nothing of a move", "silent", "good", false, eol, before, "", "stalled"},
-		{"nowhere", "absent", "absent", false, eol, after, "", "not in the archive"},
+		{"nowhere", "absent", "absent", false, eol, after, "", "says 404"},
 	} {
 		t.Run(c.summary, func(t *testing.T) {
 			t.Parallel()

@@ -28,7 +28,21 @@ type Error struct {
 	Err error
 }
 
-func (e *Error) Error() string { return fmt.Sprintf("get %s: %s", e.URL, Redact(e.Err.Error())) }
+func (e *Error) Error() string { return fmt.Sprintf("get %s: %s", e.URL, e.Cause()) }
+
+// Cause is the error without the URL.
+func (e *Error) Cause() string {
+	var dns *net.DNSError
+	switch {
+	case !errors.As(e.Err, &dns):
+		return Redact(e.Err.Error())
+	case dns.IsNotFound:
+		return "no such host: " + dns.Name
+	case dns.IsTimeout:
+		return "no name server answers for " + dns.Name
+	}
+	return fmt.Sprintf("look up %s: %s", dns.Name, dns.Err)
+}
 
 func (e *Error) Unwrap() error { return e.Err }
 
