@@ -89,8 +89,8 @@ e2e: tools-for-tests build
 # The long forms of tests that end processes and damage files at random; `make test` has them short.
 KILLS ?= 6000
 soak: tools-for-tests
-	ROOTCTL_SOAK_KILLS=$(KILLS) ROOTCTL_SOAK=3m \
-		$(GO) test -count=1 -timeout 90m -v -run '^(TestSoak|TestKilledAtRandom)$$' ./cmd/rootctl ./internal/cache
+	ROOTCTL_SOAK_KILLS=$(KILLS) ROOTCTL_SOAK_SIZES=50 ROOTCTL_SOAK=3m \
+		$(GO) test -count=1 -timeout 90m -v -run '^(TestSoak|TestFullDisks|TestFewFiles|TestKilledAtRandom)$$' ./cmd/rootctl ./internal/cache
 
 # The real stretch, from archive.debian.org: it fails where that cannot be reached.
 # E2E_STRETCH="--mirror URL ..." asks another mirror first.

@@ -269,4 +269,3 @@ func (s *soak) table() string {
 	}
 	return b.String()
 }
-

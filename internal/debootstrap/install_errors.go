@@ -58,6 +58,17 @@ func (e *ConfigureError) Cause() string {
 	return ""
 }
 
+// Hint is the next step for causes that have one; what else a script failed of, its last words must tell.
+func (e *ConfigureError) Hint() string {
+	switch e.Cause() {
+	case "the disk is full", "the disk quota is used up":
+		return "free some space, or put the cache elsewhere with --cache DIR or ROOTCTL_CACHE"
+	case "memory ran out":
+		return "free some memory, and try again"
+	}
+	return ""
+}
+
 const (
 	tailLines = 20
 	tailBytes = 64 << 10 // of one line, and so of what is kept

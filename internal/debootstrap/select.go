@@ -2,7 +2,6 @@ package debootstrap
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -167,7 +166,11 @@ func (j *job) resolve(ctx context.Context, ar *archive.Archive) (*resolved, erro
 			return nil, err
 		}
 		if !j.Store.ReadOnly() {
-			if err := errors.Join(j.Store.StoreInputs(key.Key, key.Input), j.Store.StoreAction(key.Key, c)); err != nil {
+			err := j.Store.StoreInputs(key.Key, key.Input)
+			if err == nil {
+				err = j.Store.StoreAction(key.Key, c)
+			}
+			if err != nil {
 				return nil, fmt.Errorf("record the selection: %w", err)
 			}
 		}

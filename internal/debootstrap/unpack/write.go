@@ -95,7 +95,11 @@ func (w *writer) dir(m *member) error {
 		case err == nil:
 			e.Created = true
 		case err == unix.EEXIST:
-			if _, err := w.dirs.get(m.dst); err != nil {
+			_, err := w.dirs.get(m.dst)
+			if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM) {
+				return err
+			}
+			if err != nil {
 				return fmt.Errorf("something else than a directory is there: %w", err)
 			}
 		default:
