@@ -12,5 +12,6 @@ func newCacheCommand(a *app) *cobra.Command {
 	c.AddCommand(newCacheKeyCommand(a))
 	c.AddCommand(newCacheWhyCommand(a))
 	c.AddCommand(newCacheDfCommand(a))
+	c.AddCommand(newCacheGCCommand(a))
 	return c
 }

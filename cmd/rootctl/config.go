@@ -20,9 +20,16 @@ import (
 //	[mirrors]                      # tried in this order, before the host's own and the suite's
 //	bionic = ["http://..."]        # by suite,
 //	debian = ["http://..."]        # or by family
+//	[cache]                        # after a build, and "cache gc":
+//	max-size = "20GB"              # the most it takes; "none"
+//	max-age = "60d"                # how long a root without a name may be unused; "none"
 type config struct {
 	CAFile  string              `toml:"ca-file"`
 	Mirrors map[string][]string `toml:"mirrors"`
+	Cache   struct {
+		MaxSize string `toml:"max-size"`
+		MaxAge  string `toml:"max-age"`
+	} `toml:"cache"`
 }
 
 // configFiles are read in this order; a later file's entry replaces an earlier one's.
@@ -63,6 +70,12 @@ func (a *app) config() (config, error) {
 		}
 		if c.CAFile != "" {
 			all.CAFile = c.CAFile
+		}
+		if c.Cache.MaxSize != "" {
+			all.Cache.MaxSize = c.Cache.MaxSize
+		}
+		if c.Cache.MaxAge != "" {
+			all.Cache.MaxAge = c.Cache.MaxAge
 		}
 		for key, list := range c.Mirrors {
 			all.Mirrors[key] = list

@@ -151,7 +151,9 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 	if !oddEtc(lease.Tree) {
 		// A layer that is there already costs less than three files made and removed.
 		if etc, err := etcLayer(store, spec); err == nil {
-			spec.Lower, spec.EtcBelow = []string{etc, lease.Tree}, true
+			defer etc.Close()
+			spec.Lower, spec.EtcBelow = []string{etc.Path, lease.Tree}, true
+			keep.Locks = append(keep.Locks, etc.LockFile())
 		} else if !errors.Is(err, cache.ErrReadOnly) {
 			return runner.Status{}, err
 		}
@@ -169,7 +171,7 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 }
 
 // etcLayer is a folder of the cache that holds what a copy's /etc gets.
-func etcLayer(store *cache.Store, spec runner.Spec) (string, error) {
+func etcLayer(store *cache.Store, spec runner.Spec) (*cache.Layer, error) {
 	files := map[string][]byte{}
 	for _, f := range spec.EtcFiles() {
 		files[strings.TrimPrefix(f.Path, "/")] = f.Data

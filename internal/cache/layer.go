@@ -1,39 +1,89 @@
 package cache
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+
+	"golang.org/x/sys/unix"
 )
+
+// A Layer is a folder of the cache that many containers share and none writes to. While it, or a process that inherited
+// LockFile, is alive, nobody removes the folder.
+type Layer struct {
+	Path string
+	lock *os.File
+}
+
+// LockFile keeps the layer in a process that is given it. It is nil where nothing can be removed: in a read-only cache.
+func (l *Layer) LockFile() *os.File { return l.lock }
+
+// Close ends this process's use of the layer.
+func (l *Layer) Close() { closeLock(l.lock) }
 
 // Layer returns a folder that holds files, by path from its root and with mode 0644, and nothing else: a read-only
 // layer for many containers, made once. It is owned by this process's user.
-func (s *Store) Layer(files map[string][]byte) (string, error) {
+func (s *Store) Layer(files map[string][]byte) (*Layer, error) {
 	names := slices.Sorted(maps.Keys(files))
 	h := sha256.New()
 	for _, n := range names {
 		if !filepath.IsLocal(n) {
-			return "", fmt.Errorf("make layer: bad path %q", n)
+			return nil, fmt.Errorf("make layer: bad path %q", n)
 		}
-		fmt.Fprintf(h, "%q %d\n%s", n, len(files[n]), files[n])
+		layerSum(h, n, files[n])
 	}
 	dir := s.path("layers", hex.EncodeToString(h.Sum(nil)))
-	if _, err := os.Lstat(dir); err == nil {
-		return dir, nil
+	for {
+		l, err := s.lockLayer(dir, unix.LOCK_SH)
+		if err == nil {
+			return l, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("use layer: %w", err)
+		}
+		if s.readOnly {
+			return nil, ErrReadOnly
+		}
+		if err := s.makeLayer(dir, names, files); err != nil {
+			return nil, fmt.Errorf("make layer: %w", s.fault(err))
+		}
 	}
-	if s.readOnly {
-		return "", ErrReadOnly
+}
+
+// layerSum adds a file to what a layer is named by.
+func layerSum(h io.Writer, name string, content []byte) {
+	fmt.Fprintf(h, "%q %d\n%s", name, len(content), content)
+}
+
+// lockLayer locks the folder itself: a lock file of its own would cost every run one more look-up.
+func (s *Store) lockLayer(dir string, how int) (*Layer, error) {
+	for {
+		f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			return nil, err
+		}
+		if how&unix.LOCK_NB != 0 {
+			err = s.flockFile(f, how)
+		} else {
+			err = s.waitLock(context.Background(), f, how, nil)
+		}
+		if err != nil {
+			f.Close()
+			return nil, busy(err)
+		}
+		if isAt(f, dir) {
+			return &Layer{dir, f}, nil
+		}
+		f.Close()
 	}
-	if err := s.makeLayer(dir, names, files); err != nil {
-		return "", fmt.Errorf("make layer: %w", s.fault(err))
-	}
-	return dir, nil
 }
 
 func (s *Store) makeLayer(dir string, names []string, files map[string][]byte) error {

@@ -22,20 +22,20 @@ func TestLayer(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, mode := range map[string]os.FileMode{"": 0o755, "etc": 0o755, "etc/a": 0o755, "etc/hostname": 0o644, "etc/a/b": 0o644} {
-		st, err := os.Stat(filepath.Join(one, name))
+		st, err := os.Stat(filepath.Join(one.Path, name))
 		if err != nil || st.Mode().Perm() != mode {
 			t.Errorf("%q: %v %v, want %v", name, st, err, mode)
 		}
 	}
-	if b, err := os.ReadFile(filepath.Join(one, "etc/hostname")); err != nil || string(b) != "x\n" {
+	if b, err := os.ReadFile(filepath.Join(one.Path, "etc/hostname")); err != nil || string(b) != "x\n" {
 		t.Errorf("hostname: %q %v", b, err)
 	}
-	if two, err := s.Layer(files); err != nil || two != one {
-		t.Errorf("again: %q %v, want %q", two, err, one)
+	if two, err := s.Layer(files); err != nil || two.Path != one.Path {
+		t.Errorf("again: %v %v, want %v", two, err, one)
 	}
 	files["etc/a/b"] = []byte("x")
-	if two, err := s.Layer(files); err != nil || two == one {
-		t.Errorf("other content: %q %v", two, err)
+	if two, err := s.Layer(files); err != nil || two.Path == one.Path {
+		t.Errorf("other content: %v %v", two, err)
 	}
 	if _, err := s.Layer(map[string][]byte{"../x": nil}); err == nil {
 		t.Error("a path that leads out was taken")

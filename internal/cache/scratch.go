@@ -60,6 +60,10 @@ func (s *Store) openScratch(path string) (*os.File, error) {
 		f.Close()
 		return nil, err
 	}
+	if !isAt(f, path) { // collected meanwhile
+		f.Close()
+		return s.openScratch(path)
+	}
 	return f, nil
 }
 
@@ -88,7 +92,7 @@ func (c *Scratch) LockFile() *os.File { return c.lock }
 func (c *Scratch) Close() { c.lock.Close() }
 
 // sweepScratch empties a folder that nobody uses and whose container did not come to its end.
-func (s *Store) sweepScratch(name string) (bool, error) {
+func (s *Store) sweepScratch(name string, dry bool) (bool, error) {
 	n, ok := strings.CutSuffix(name, ".lock")
 	if !ok {
 		return false, nil
@@ -100,5 +104,8 @@ func (s *Store) sweepScratch(name string) (bool, error) {
 	}
 	defer lock.Close()
 	_, err = os.Lstat(filepath.Join(path, "u"))
+	if dry {
+		return err == nil, nil
+	}
 	return err == nil, s.readyScratch(path)
 }

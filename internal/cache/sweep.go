@@ -20,18 +20,24 @@ func (s *Store) Sweep() (int, error) {
 	if s.readOnly {
 		return 0, nil
 	}
-	n := 0
+	found, err := s.sweep(false)
+	return len(found), err
+}
+
+// sweep removes the dead, or if dry only finds them, and returns what they were by path from the cache's folder.
+func (s *Store) sweep(dry bool) ([]string, error) {
+	var found []string
 	var errs []error
 	for _, step := range []struct {
 		folder string
-		remove func(name string) (bool, error)
+		remove func(name string, dry bool) (bool, error)
 	}{{"tmp", s.sweepTemp}, {"trash", s.sweepTrash}, {"scratch", s.sweepScratch}, {"roots", s.sweepRoot}, {"use", s.sweepRoot}, {"locks", s.sweepRoot}} {
 		names, err := s.listDir(step.folder)
 		errs = append(errs, err)
 		for _, name := range names {
-			removed, err := step.remove(name)
+			removed, err := step.remove(name, dry)
 			if removed {
-				n++
+				found = append(found, step.folder+"/"+name)
 			}
 			if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrBusy) {
 				errs = append(errs, err)
@@ -39,19 +45,22 @@ func (s *Store) Sweep() (int, error) {
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		return n, fmt.Errorf("sweep cache: %w", err)
+		return found, fmt.Errorf("sweep cache: %w", err)
 	}
-	return n, nil
+	return found, nil
 }
 
-func (s *Store) sweepTrash(name string) (bool, error) {
+func (s *Store) sweepTrash(name string, dry bool) (bool, error) {
+	if dry {
+		return true, nil
+	}
 	return true, removeTree(s.path("trash", name))
 }
 
-func (s *Store) sweepTemp(name string) (bool, error) {
+func (s *Store) sweepTemp(name string, dry bool) (bool, error) {
 	base, isLock := strings.CutSuffix(name, ".lock")
 	if d, ok := strings.CutSuffix(name, ".part"); ok && Digest(d).Valid() {
-		return s.sweepPart(Digest(d))
+		return s.sweepPart(Digest(d), dry)
 	}
 	path := s.path("tmp", name)
 	if st, err := os.Lstat(path); err != nil {
@@ -59,6 +68,9 @@ func (s *Store) sweepTemp(name string) (bool, error) {
 	} else if st.IsDir() {
 		if _, err := os.Lstat(path + ".lock"); err == nil {
 			return false, nil // its lock's turn comes
+		}
+		if dry {
+			return true, nil
 		}
 		return true, removeTree(path) // cannot come about: the lock is made first and removed last
 	}
@@ -69,6 +81,9 @@ func (s *Store) sweepTemp(name string) (bool, error) {
 	defer f.Close()
 	if err := s.flockFile(f, unix.LOCK_EX|unix.LOCK_NB); err != nil || !isAt(f, path) {
 		return false, busy(err)
+	}
+	if dry {
+		return true, nil
 	}
 	if isLock {
 		if err := removeTree(s.path("tmp", base)); err != nil {
@@ -85,7 +100,7 @@ func busy(err error) error {
 	return err
 }
 
-func (s *Store) sweepPart(d Digest) (bool, error) {
+func (s *Store) sweepPart(d Digest, dry bool) (bool, error) {
 	l, err := s.openLock(blobLock(d))
 	if err != nil {
 		return false, err
@@ -98,7 +113,11 @@ func (s *Store) sweepPart(d Digest) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if st.Mode().Perm() != partSeen && st.Size() > 0 {
+	seen := st.Mode().Perm() == partSeen || st.Size() == 0
+	if dry {
+		return seen, nil
+	}
+	if !seen {
 		return false, os.Chmod(s.partPath(d), partSeen)
 	}
 	return true, os.Remove(s.partPath(d))
@@ -106,10 +125,13 @@ func (s *Store) sweepPart(d Digest) (bool, error) {
 
 // sweepRoot takes a name in roots/, use/ or locks/ and removes the root that it is about if that is not
 // whole and nobody is at it.
-func (s *Store) sweepRoot(name string) (bool, error) {
+func (s *Store) sweepRoot(name string, dry bool) (bool, error) {
 	d := Digest(strings.TrimSuffix(strings.TrimPrefix(name, "root-"), ".mtree"))
 	if !d.Valid() || s.hasRoot(d) {
 		return false, nil
+	}
+	if dry {
+		return !s.inUse(d), nil
 	}
 	trash, err := s.unlinkRoot(d, true)
 	if err == nil && trash != "" {

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/rootctl/rootctl/internal/cache"
+)
+
+// collectWait is how long a collection that the user asked for waits for builders, which keep what they fetch.
+const collectWait = 10 * time.Second
+
+func newCacheGCCommand(a *app) *cobra.Command {
+	var size, age string
+	var all, dry, asJSON bool
+	c := &cobra.Command{
+		Use:   "gc",
+		Short: "make the cache smaller: old roots without a name, and what nothing refers to",
+		Long: "gc removes roots that have no name (rootctl untag takes one away) and were not used for long or, the longest unused\n" +
+			"first, are too many; then downloads, records and layers that nothing refers to, and what killed processes left.\n" +
+			"What is in use stays, always. The bounds are those of the configuration unless flags give others.",
+		Example: "  rootctl cache gc --dry-run\n  rootctl cache gc --max-size 5GB --max-age 14d\n  rootctl cache gc --all",
+		Args:    args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			store, err := a.openStore()
+			if err != nil {
+				return err
+			}
+			b, err := a.bounds(store.Dir(), size, age)
+			if err != nil {
+				return err
+			}
+			// A user's trees belong to the user's other ids, which only root of the namespace can remove.
+			var done bool
+			if done, a.enterErr = a.enter(); done {
+				return nil
+			}
+			o := cache.CollectOptions{MaxSize: b.size, MaxAge: b.age, All: all, DryRun: dry, Wait: collectWait}
+			return a.gc(c.Context(), store, o, asJSON)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&size, "max-size", "", "the most that the cache may take: `SIZE` like 20GB, or none (default a tenth of the disk, at most 20GB)")
+	f.StringVar(&age, "max-age", "", "how long a root without a name may be unused: `AGE` like 60d, or none (default 60d)")
+	f.BoolVar(&all, "all", false, "remove all that is not in use, named roots too")
+	f.BoolVar(&dry, "dry-run", false, "only list what would go")
+	f.BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func (a *app) gc(ctx context.Context, store *cache.Store, o cache.CollectOptions, asJSON bool) error {
+	got, err := a.collect(ctx, store, o)
+	if errors.Is(err, cache.ErrBusy) {
+		return withHint(errors.New("another collection of this cache is under way"), "wait for it")
+	}
+	if err != nil {
+		if a.enterErr != nil {
+			err = withHint(fmt.Errorf("%w; your other ids could not be had: %w", err, a.enterErr), "%s", hintOf(a.enterErr))
+		}
+		return err
+	}
+	if asJSON {
+		return a.printJSON(got)
+	}
+	for _, i := range got.Removed {
+		if o.DryRun {
+			fmt.Fprintf(a.stdout, "%s %s\t%s\t%s\n", i.Kind, shortName(i), bytesText(i.Bytes), i.Why)
+		}
+	}
+	for _, i := range got.InUse {
+		a.say("in use, kept: %s %s (%s)", i.Kind, shortName(i), bytesText(i.Bytes))
+	}
+	if got.Skipped != "" {
+		a.say("note: %s", got.Skipped)
+	}
+	a.say("%s", collectedLine(got, o))
+	if o.MaxSize > 0 && got.Bytes > o.MaxSize && !o.All {
+		a.say("it is over its bound of %s: roots with a name take %s; rootctl cache df lists them, rootctl untag NAME frees one", bytesText(o.MaxSize), bytesText(got.Named))
+	}
+	return nil
+}
+
+func shortName(i cache.Item) string {
+	if d := cache.Digest(i.Name); d.Valid() {
+		return d.Short()
+	}
+	return i.Name
+}
+
+// collect runs a collection under INT and TERM, with a bar on a terminal.
+func (a *app) collect(ctx context.Context, store *cache.Store, o cache.CollectOptions) (*cache.Collected, error) {
+	defer a.catchSignals()()
+	began, shown := time.Now(), false
+	if !a.quiet && term.IsTerminal(int(a.stderr.Fd())) {
+		o.Progress = func(done, total int64) {
+			if time.Since(began) > 500*time.Millisecond && total > 0 {
+				shown = true
+				fmt.Fprintf(a.stderr, "\r%s\x1b[K", fit(fmt.Sprintf("deleting files: %d of %d", done, total), columns(a.stderr)-1))
+			}
+		}
+	}
+	got, err := store.Collect(ctx, o)
+	if shown {
+		fmt.Fprint(a.stderr, "\r\x1b[K")
+	}
+	return got, err
+}
+
+// collectedLine is what a collection did, in one line.
+func collectedLine(got *cache.Collected, o cache.CollectOptions) string {
+	verb := "removed"
+	if o.DryRun {
+		verb = "would remove"
+	}
+	if len(got.Removed) == 0 {
+		return fmt.Sprintf("cache: nothing to remove; it takes %s", bytesText(got.Bytes))
+	}
+	count := map[string]int{}
+	for _, i := range got.Removed {
+		count[i.Kind]++
+	}
+	var parts []string
+	for _, kind := range slices.Sorted(maps.Keys(count)) {
+		plural := "s"
+		if kind == cache.KindTemp || kind == cache.KindScratch {
+			kind, plural = kind+" thing", "s"
+		}
+		if n := count[kind]; n == 1 || count[strings.TrimSuffix(kind, " thing")] == 1 {
+			plural = ""
+		}
+		parts = append(parts, fmt.Sprintf("%d %s%s", count[strings.TrimSuffix(kind, " thing")], kind, plural))
+	}
+	return fmt.Sprintf("cache: %s %s, %s; it takes %s", verb, strings.Join(parts, ", "), bytesText(got.Freed), bytesText(got.Bytes))
+}
