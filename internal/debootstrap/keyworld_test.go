@@ -39,7 +39,23 @@ type keyWorld struct {
 
 func newKeyWorld(t *testing.T) *keyWorld {
 	t.Helper()
-	w := &keyWorld{archive: testarchive.HostArchive(t, "bionic")}
+	return worldOf(t, testarchive.HostArchive(t, "bionic"))
+}
+
+// newSmallWorld has packages that can be selected and not installed.
+func newSmallWorld(t *testing.T) *keyWorld {
+	t.Helper()
+	a := testarchive.New("bionic")
+	a.Arches = []string{testarchive.HostArch(t)}
+	for _, p := range [][2]string{{"dpkg", "required"}, {"libc6", "required"}, {"apt", "important"}, {"hello", "optional"}} {
+		a.Add(testarchive.Package{Name: p[0], Fields: map[string]string{"Priority": p[1]}})
+	}
+	return worldOf(t, a)
+}
+
+func worldOf(t *testing.T, a *testarchive.Archive) *keyWorld {
+	t.Helper()
+	w := &keyWorld{archive: a}
 	set, err := suites.Load(fstest.MapFS{"bionic.toml": {Data: []byte(keySuite)}, "keyrings/fixture.gpg": {Data: w.archive.Keyring()}})
 	if err != nil {
 		t.Fatal(err)
