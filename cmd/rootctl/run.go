@@ -56,7 +56,7 @@ func newRunCommand(a *app) *cobra.Command {
 	f.BoolVar(&fl.here, "here", false, "bind the current folder at the same path and start there")
 	f.StringVar(&fl.workdir, "workdir", "", "`folder` inside to start in (default /, with --here the current one)")
 	f.StringArrayVar(&fl.env, "env", nil, "set a variable inside: `NAME=VALUE`, or NAME to pass the current value; may be repeated")
-	f.StringVar(&fl.userns, "userns", "own", "user namespace `mode`: own (root inside is nobody outside) or host")
+	f.StringVar(&fl.userns, "userns", "own", "user namespace `mode`: own (root inside is nobody outside) or host (root inside is who called)")
 	f.BoolVar(&fl.noBuild, "no-build", false, "fail when the root is not in the cache")
 	return c
 }

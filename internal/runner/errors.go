@@ -3,6 +3,7 @@ package runner
 import (
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 	"syscall"
 
@@ -30,6 +31,12 @@ type StepError struct {
 
 func (e *StepError) Error() string {
 	s := e.Op.Name()
+	if e.otherKind() {
+		if e.Op.Type == "file" {
+			return s + ": a directory is there"
+		}
+		return s + ": a file is there"
+	}
 	if e.Call != "" {
 		s += ": " + e.Call
 	}
@@ -42,6 +49,11 @@ func (e *StepError) Error() string {
 
 func (e *StepError) Unwrap() error { return e.Err }
 
+// otherKind holds where a file was to cover a directory or the other way round: the kernel says EINVAL alone.
+func (e *StepError) otherKind() bool {
+	return e.Op.Verb == VerbBind && e.Call == "move_mount" && errors.Is(e.Err, unix.EINVAL)
+}
+
 func (e *StepError) newNamespaces() bool { return e.Op.Verb == VerbClone || e.Op.Verb == VerbUnshare }
 
 // Hint is the next step for the user, "" if none is known.
@@ -53,6 +65,10 @@ func (e *StepError) Hint() string {
 	switch {
 	case e.Op.Verb == VerbFormat:
 		return e.formatHint(no)
+	case e.otherKind() && e.Op.Type == "file":
+		return fmt.Sprintf("a file covers a file or nothing: --bind SRC:%s", path.Join(e.Op.Target, path.Base(e.Op.Source)))
+	case e.otherKind():
+		return "a directory covers a directory or nothing: give another place inside, --bind SRC:DST, or bind a file"
 	case e.newNamespaces() && (no == unix.EPERM || no == unix.EACCES):
 		return "creating namespaces is not allowed here; in a container start it with more rights (docker run --privileged)"
 	case e.newNamespaces() && no == unix.ENOSPC:

@@ -149,6 +149,16 @@ func TestHints(t *testing.T) {
 	}
 }
 
+// A directory on a file, or the other way round, is said in words: the kernel's are "invalid argument".
+func TestOtherKind(t *testing.T) {
+	for kind, want := range map[string][2]string{"file": {"a directory is there", "--bind SRC:/etc/f"}, "dir": {"a file is there", "another place"}} {
+		e := &StepError{Op: Op{Verb: VerbBind, Type: kind, Source: "/src/f", Target: "/etc"}, Call: "move_mount", Err: unix.EINVAL}
+		if e.Error() != "bind "+kind+" /src/f at /etc: "+want[0] || !strings.Contains(e.Hint(), want[1]) {
+			t.Errorf("%v: hint %q", e, e.Hint())
+		}
+	}
+}
+
 // TestCommandHints: what helps depends on how the command was looked for.
 func TestCommandHints(t *testing.T) {
 	for name, want := range map[string]string{
