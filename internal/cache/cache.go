@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math/bits"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -103,7 +104,9 @@ func (s *Store) open() error {
 		return &OwnerError{Dir: s.dir, Owner: int(uid), User: os.Geteuid()}
 	}
 	err = unix.Access(s.dir, unix.W_OK)
-	s.readOnly = err == unix.EROFS || err == unix.EACCES
+	// A mode without the owner's right to write stands for read-only also with those whom no mode stops: root, and
+	// a user within a namespace of their own.
+	s.readOnly = err == unix.EROFS || err == unix.EACCES || st.Mode().Perm()&0o200 == 0
 	version, err := os.ReadFile(s.path("VERSION"))
 	switch {
 	case err == nil && len(version) > 0:
@@ -120,6 +123,13 @@ func (s *Store) open() error {
 // settle checks VERSION and mends what a copied or restored folder may lack.
 func (s *Store) settle(version string, mode fs.FileMode) error {
 	n, err := strconv.Atoi(strings.TrimSuffix(version, "\n"))
+	if (err != nil || n < 1) && bitFlipped(version) {
+		s.log.Warn("VERSION is damaged", "found", version)
+		if s.readOnly {
+			return nil
+		}
+		return s.create()
+	}
 	if err != nil || n < 1 {
 		return &ForeignError{Dir: s.dir, Found: "VERSION with other text"}
 	}
@@ -135,6 +145,20 @@ func (s *Store) settle(version string, mode fs.FileMode) error {
 		}
 	}
 	return s.mkdirs()
+}
+
+// bitFlipped reports whether text is VERSION's but for one bit. One that reads as a newer schema's number is not told
+// from it, and refused.
+func bitFlipped(text string) bool {
+	want := fmt.Sprintf("%d\n", Schema)
+	if len(text) != len(want) {
+		return false
+	}
+	n := 0
+	for i := range len(text) {
+		n += bits.OnesCount8(text[i] ^ want[i])
+	}
+	return n == 1
 }
 
 func (s *Store) mkdirs() error {
@@ -176,7 +200,7 @@ func (s *Store) checkEmpty(begun bool) error {
 // finished by the next.
 func (s *Store) create() error {
 	if s.readOnly {
-		return &ForeignError{Dir: s.dir, Found: "no VERSION"}
+		return fmt.Errorf("make one in %s: %w", s.dir, ErrReadOnly)
 	}
 	f, err := os.OpenFile(s.path("VERSION"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

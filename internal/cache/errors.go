@@ -96,6 +96,18 @@ func (e *FullError) Hint() string {
 	return "free some space, or name a folder on another disk with --cache or ROOTCTL_CACHE"
 }
 
+// An AccessError is something in the cache that its own owner may not write to.
+type AccessError struct {
+	Dir string
+	Err error
+}
+
+func (e *AccessError) Error() string { return e.Err.Error() }
+func (e *AccessError) Unwrap() error { return e.Err }
+func (e *AccessError) Hint() string {
+	return fmt.Sprintf("something in the cache is not yours to write: see ls -la %s, or name another folder with --cache or ROOTCTL_CACHE", e.Dir)
+}
+
 // A MismatchError is content that is not what its digest or size says.
 type MismatchError struct {
 	Want             Digest
@@ -140,6 +152,8 @@ func (s *Store) fault(err error) error {
 		return &FullError{Dir: s.dir, Err: err}
 	case errors.Is(err, unix.EROFS):
 		return fmt.Errorf("%w (%w)", ErrReadOnly, err)
+	case errors.Is(err, fs.ErrPermission):
+		return &AccessError{Dir: s.dir, Err: err}
 	}
 	return err
 }

@@ -61,6 +61,15 @@ func TestOpenRefuses(t *testing.T) {
 			t.Errorf("left: %q", left)
 		}
 	})
+	t.Run("empty and read-only", func(t *testing.T) {
+		dir := t.TempDir()
+		must(t, os.Chmod(dir, 0o500)) // which does not stop root
+		_, err := Open(dir, Options{})
+		hint(t, err, "read-only")
+		if entries, err := os.ReadDir(dir); len(entries) != 0 || err != nil {
+			t.Errorf("was written to: %v %v", entries, err)
+		}
+	})
 	t.Run("file", func(t *testing.T) {
 		path := t.TempDir() + "/file"
 		must(t, os.WriteFile(path, nil, 0o600))
@@ -90,6 +99,34 @@ func TestOpenFinishesAndMends(t *testing.T) {
 	}
 	if b, err := os.ReadFile(s.path("VERSION")); string(b) != "1\n" || err != nil {
 		t.Errorf("VERSION %q %v", b, err)
+	}
+}
+
+// A flip of any bit of VERSION, and a cut, is mended, but for those that read as a newer schema: these are refused.
+func TestDamagedVersion(t *testing.T) {
+	s := open(t)
+	for _, text := range []string{"", "1"} {
+		must(t, os.WriteFile(s.path("VERSION"), []byte(text), 0o600))
+		_, err := Open(s.Dir(), Options{})
+		must(t, err)
+	}
+	newer := 0
+	for bit := range 16 {
+		text := []byte("1\n")
+		text[bit/8] ^= 1 << (bit % 8)
+		must(t, os.WriteFile(s.path("VERSION"), text, 0o600))
+		_, err := Open(s.Dir(), Options{})
+		var refused *VersionError
+		if errors.As(err, &refused) && text[0] > '1' && text[0] <= '9' {
+			newer++
+			continue
+		}
+		if b, e := os.ReadFile(s.path("VERSION")); err != nil || e != nil || string(b) != "1\n" {
+			t.Errorf("%q: %v, then %q %v", text, err, b, e)
+		}
+	}
+	if newer != 3 { // 3, 5, 9
+		t.Errorf("%d refused as newer", newer)
 	}
 }
 
