@@ -42,7 +42,7 @@ func (a *app) tlsConfig() (*tls.Config, error) {
 		file = c.CAFile
 	}
 	const hint = "give a file of certificates in PEM form: -----BEGIN CERTIFICATE-----"
-	pem, err := os.ReadFile(file)
+	pem, err := readFile(file)
 	if err != nil {
 		return nil, withHint(fmt.Errorf("read certificate authorities: %w", err), hint)
 	}
@@ -62,17 +62,20 @@ func (a *app) logins() fetch.Logins {
 	if home := a.getenv("HOME"); netrc == "" && home != "" {
 		netrc = filepath.Join(home, ".netrc")
 	}
-	return readLogins(netrc, "/etc/apt", a.log())
+	return readLogins(netrc, "/etc/apt", a.warn, a.log())
 }
 
 // readLogins reads one netrc and apt's files below a folder. What this user may not read is not theirs
 // to use.
-func readLogins(netrc, apt string, log *slog.Logger) (all fetch.Logins) {
+func readLogins(netrc, apt string, warn func(string, ...any), log *slog.Logger) (all fetch.Logins) {
 	read := func(name string, parse func(string) fetch.Logins) {
-		b, err := os.ReadFile(name)
-		if err == nil {
+		b, err := readFile(name)
+		switch {
+		case err == nil:
 			all = append(all, parse(string(b))...)
-		} else if !errors.Is(err, fs.ErrNotExist) {
+		case errors.Is(err, errNotRegular):
+			warn("passwords: %v", err)
+		case !errors.Is(err, fs.ErrNotExist):
 			log.Debug("passwords not read", "error", err)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/pelletier/go-toml/v2"
@@ -47,12 +46,12 @@ func (a *app) configFiles() []string {
 func (a *app) config() (config, error) {
 	all := config{Mirrors: map[string][]string{}}
 	for _, name := range a.configFiles() {
-		data, err := os.ReadFile(name)
+		data, err := readFile(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return all, fmt.Errorf("read configuration: %w", err)
+			return all, withHint(fmt.Errorf("read configuration: %w", err), "%s is a text file that you can read, or none: docs/configuration.md", name)
 		}
 		var c config
 		d := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()

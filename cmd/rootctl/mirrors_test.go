@@ -120,7 +120,7 @@ func TestReadLogins(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	l := readLogins(filepath.Join(dir, "netrc"), apt, slog.New(slog.DiscardHandler))
+	l := readLogins(filepath.Join(dir, "netrc"), apt, t.Logf, slog.New(slog.DiscardHandler))
 	for raw, want := range map[string]string{"https://a/": "netrc", "http://a/": "netrc", "https://b/x": "main", "https://b/sub/x": "part", "http://b/": "", "https://c/": ""} {
 		u, err := url.Parse(raw)
 		if err != nil {
@@ -130,7 +130,7 @@ func TestReadLogins(t *testing.T) {
 			t.Errorf("%s: %q, want %q", raw, got, want)
 		}
 	}
-	if none := readLogins("", filepath.Join(dir, "absent"), slog.New(slog.DiscardHandler)); len(none) != 0 {
+	if none := readLogins("", filepath.Join(dir, "absent"), t.Logf, slog.New(slog.DiscardHandler)); len(none) != 0 {
 		t.Error("logins of nowhere")
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
@@ -94,9 +93,9 @@ func (s *selection) request(a *app, set *suites.Set, name string) (debootstrap.R
 		return r, withHint(&flagError{errors.New("--only-mirror without --mirror")}, "name the mirror with --mirror URL")
 	}
 	if s.keyring != "" {
-		key, err := os.ReadFile(s.keyring)
+		key, err := readFile(s.keyring)
 		if err != nil {
-			return r, withHint(fmt.Errorf("read keyring: %w", err), "give a file of OpenPGP keys, binary or armored")
+			return r, withHint(fmt.Errorf("read keyring: %w", err), "give a file of OpenPGP keys, binary or armored: gpg --export KEY >FILE")
 		}
 		if _, err := pgp.ReadKeyring(key); err != nil {
 			return r, withHint(fmt.Errorf("--keyring %s: %w", s.keyring, err), "give a file of OpenPGP keys, binary or armored: gpg --export KEY > FILE")
