@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,8 +8,6 @@ import (
 	"os"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // A Ref is a name for a root.
@@ -84,7 +81,7 @@ func (s *Store) SetRef(r Ref, old *Digest) error {
 	}
 	b, err := json.Marshal(r)
 	if err == nil {
-		err = s.changeRefs(func() error {
+		err = s.changeRef(r.Name, r.Root, func() error {
 			if err := s.compareRef(r.Name, old); err != nil {
 				return err
 			}
@@ -116,7 +113,7 @@ func (s *Store) DeleteRef(name string) error {
 	if err := CheckRefName(name); err != nil {
 		return err
 	}
-	err := s.changeRefs(func() error {
+	err := s.changeRef(name, "", func() error {
 		err := os.Remove(s.path("refs", name))
 		if err == nil {
 			err = syncDir(s.path("refs"))
@@ -130,19 +127,6 @@ func (s *Store) DeleteRef(name string) error {
 		return fmt.Errorf("delete %s: %w", name, err)
 	}
 	return nil
-}
-
-// changeRefs runs f, which takes milliseconds, under the lock of all that index.json is derived from.
-func (s *Store) changeRefs(f func() error) error {
-	if s.readOnly {
-		return ErrReadOnly
-	}
-	l, err := s.lock(context.Background(), "index", unix.LOCK_EX, nil)
-	if err != nil {
-		return err
-	}
-	defer l.Close()
-	return s.fault(f())
 }
 
 // Refs returns all names in order, without damaged ones.

@@ -3,6 +3,7 @@ package snapshot
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -61,9 +62,11 @@ func (m *Manifest) WriteTar(ctx context.Context, w io.Writer, tree string) error
 		for i := range m.Entries {
 			j := &job{entry: m.Entries[i], fd: -1}
 			if j.entry.Type == TypeFile {
-				if j.fd, err = openBeneath(root, j.entry.Path); err != nil {
-					return fmt.Errorf("open %s: %w", j.entry.Path, err)
+				fd, err := openContent(root, &j.entry)
+				if err != nil {
+					return err
 				}
+				j.fd = fd
 			}
 			if err := emit(j); err != nil {
 				return err
@@ -75,7 +78,7 @@ func (m *Manifest) WriteTar(ctx context.Context, w io.Writer, tree string) error
 			return err
 		}
 		if j.sum != j.entry.SHA256 {
-			return fmt.Errorf("content has digest %s, not %s", j.sum.Short(), j.entry.SHA256.Short())
+			return fmt.Errorf("%w: its digest is %s, not %s", errContent, j.sum.Short(), j.entry.SHA256.Short())
 		}
 		return nil
 	})
@@ -86,15 +89,56 @@ func (m *Manifest) WriteTar(ctx context.Context, w io.Writer, tree string) error
 		err = out.Flush()
 	}
 	if err != nil {
-		return fmt.Errorf("write tar of %s: %w", tree, err)
+		return fmt.Errorf("write tar of %s: %w", tree, treeError(err))
 	}
 	return nil
 }
 
+// errContent says that a file's content is not what the manifest has.
+var errContent = errors.New("content was changed")
+
+// A TreeError is a tree that is not what its manifest says.
+type TreeError struct{ Err error }
+
+func (e *TreeError) Error() string { return "the tree is damaged: " + e.Err.Error() }
+func (e *TreeError) Unwrap() error { return e.Err }
+func (e *TreeError) Hint() string {
+	return "rootctl cache verify --roots finds all that is damaged; building the root again mends it"
+}
+
+// treeError tells what is wrong with a tree from what is wrong with the reader or the writer.
+func treeError(err error) error {
+	for _, cause := range []error{errContent, errChanged, errNotThere} {
+		if errors.Is(err, cause) {
+			return &TreeError{err}
+		}
+	}
+	return err
+}
+
+// errNotThere says that a file that the manifest has cannot be opened as one.
+var errNotThere = errors.New("no such file")
+
+// openContent opens the file e of the tree at root.
+func openContent(root int, e *Entry) (int, error) {
+	fd, err := openBeneath(root, e.Path)
+	switch err {
+	case nil:
+		return fd, nil
+	case unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.ENXIO, unix.EXDEV:
+		return -1, fmt.Errorf("open %s: %w (%w)", e.Path, errNotThere, err)
+	}
+	return -1, fmt.Errorf("open %s: %w", e.Path, err)
+}
+
 // openBeneath opens the file path of the tree at root without following a symlink anywhere.
 func openBeneath(root int, path string) (int, error) {
+	return openBeneathAs(root, path, unix.O_RDONLY|unix.O_NONBLOCK)
+}
+
+func openBeneathAs(root int, path string, flags uint64) (int, error) {
 	how := unix.OpenHow{
-		Flags:   unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC,
+		Flags:   flags | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
 	}
 	for {

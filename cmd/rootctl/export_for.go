@@ -1,0 +1,8 @@
+package main
+
+// The tools that --for knows.
+const (
+	toolSbuild   = "sbuild"
+	toolPbuilder = "pbuilder"
+	toolSchroot  = "schroot"
+)

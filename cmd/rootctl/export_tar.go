@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+
+	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/cache/snapshot"
+)
+
+// writeTar writes a tarball. One in zstd is the image's layer, which the cache keeps.
+func (e *exporting) writeTar(ctx context.Context) (*exportReport, error) {
+	out, err := e.createOutput(ctx, e.plan.output)
+	if err != nil {
+		return nil, err
+	}
+	defer out.close()
+	if e.plan.compress == snapshot.Zstd {
+		_, layer, err := e.image(ctx)
+		switch {
+		case err == nil:
+			_, err = copyAll(ctx, out, layer)
+			layer.Close()
+		case keepsNothing(err):
+			err = e.lease.WriteTar(ctx, out, e.plan.compress, e.bar)
+		}
+		if err != nil {
+			return nil, err
+		}
+	} else if err := e.lease.WriteTar(ctx, out, e.plan.compress, e.bar); err != nil {
+		return nil, err
+	}
+	return e.finish(out)
+}
+
+// finish makes the file appear and reports on it.
+func (e *exporting) finish(out *output) (*exportReport, error) {
+	if err := out.finish(); err != nil {
+		return nil, err
+	}
+	e.bar.close()
+	return &exportReport{Format: e.plan.format, Compression: string(e.plan.compress), Output: out.path, Digest: out.digest(), Size: out.n}, nil
+}
+
+// image is the root's image in the cache with its layer.
+func (e *exporting) image(ctx context.Context) (*cache.Image, *os.File, error) {
+	return e.store.Image(ctx, e.lease, cache.ImageOptions{Meta: e.meta(), Progress: e.bar,
+		Waiting: func() { e.say("waiting for another export of %s", e.info.Suite) }})
+}
+
+// meta is what an image says of the root.
+func (e *exporting) meta() cache.ImageMeta { return imageMeta(e.lease.Tree, e.ref, e.info) }
+
+// keepsNothing says that the cache has no room for a layer, or may not be written: then it goes to the output alone.
+func keepsNothing(err error) bool {
+	var full *cache.FullError
+	return errors.Is(err, cache.ErrReadOnly) || errors.As(err, &full)
+}
+
+// layer is the image's layer in the wanted compression, measured: from the cache, or made in a file without a name.
+func (e *exporting) layer(ctx context.Context) (*cache.Image, *os.File, error) {
+	if e.plan.compress == snapshot.Zstd {
+		if i, layer, err := e.image(ctx); err == nil || !keepsNothing(err) {
+			return i, layer, err
+		}
+	}
+	f, err := spool(e.plan.output)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, size, err := e.spoolLayer(ctx, f)
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return cache.NewImage(e.lease.Root, e.plan.compress, d, size, e.meta()), f, nil
+}
+
+func (e *exporting) spoolLayer(ctx context.Context, f *os.File) (cache.Digest, int64, error) {
+	s := &summer{w: f, h: newSHA256()}
+	err := e.lease.WriteTar(ctx, s, e.plan.compress, e.bar)
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	return s.sum(), s.n, err
+}
