@@ -61,6 +61,25 @@ func (s *Store) changeRef(name string, root Digest, do func() error) error {
 	})
 }
 
+// changeRefs is a change of any number of names.
+func (s *Store) changeRefs(do func() error) error {
+	if s.readOnly {
+		return ErrReadOnly
+	}
+	l, err := s.lock(context.Background(), "index", unix.LOCK_EX, nil)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if !s.hasImages() {
+		return s.fault(do())
+	}
+	if err := markStale(l); err != nil {
+		return s.fault(err)
+	}
+	return s.fault(errors.Join(do(), s.makeIndex(l)))
+}
+
 // changeImage is a change of root's image, which do records.
 func (s *Store) changeImage(i *Image, do func() error) error {
 	l, err := s.lock(context.Background(), "index", unix.LOCK_EX, nil)
