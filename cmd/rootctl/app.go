@@ -97,6 +97,9 @@ func (a *app) openStore() (*cache.Store, error) {
 		return nil, err
 	}
 	s, err := cache.Open(dir, cache.Options{Log: a.log(), Now: a.now})
+	if err != nil && hintOf(err) == "" {
+		err = withHint(err, "name a folder for it with --cache DIR or ROOTCTL_CACHE")
+	}
 	if err != nil {
 		return nil, err
 	}

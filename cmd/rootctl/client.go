@@ -33,25 +33,25 @@ func (a *app) client() (*fetch.Client, error) {
 // tlsConfig trusts the authorities of --ca-file, else of the configuration's ca-file, beside the
 // system's. It is nil when there is neither.
 func (a *app) tlsConfig() (*tls.Config, error) {
-	file := a.caFile
+	file, of := a.caFile, ""
 	if file == "" {
 		c, err := a.config()
 		if err != nil || c.CAFile == "" {
 			return nil, err
 		}
-		file = c.CAFile
+		file, of = c.CAFile, " of the configuration's ca-file"
 	}
 	const hint = "give a file of certificates in PEM form: -----BEGIN CERTIFICATE-----"
 	pem, err := readFile(file)
 	if err != nil {
-		return nil, withHint(fmt.Errorf("read certificate authorities: %w", err), hint)
+		return nil, withHint(fmt.Errorf("read certificate authorities%s: %w", of, err), hint)
 	}
 	pool, err := x509.SystemCertPool()
 	if err != nil {
 		pool = x509.NewCertPool()
 	}
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, withHint(fmt.Errorf("read certificate authorities: %s holds no certificate", file), hint)
+		return nil, withHint(fmt.Errorf("read certificate authorities%s: %s holds no certificate", of, file), hint)
 	}
 	return &tls.Config{RootCAs: pool}, nil
 }

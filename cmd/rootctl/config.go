@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -15,7 +16,7 @@ import (
 
 // config is the user's file config.toml:
 //
-//	ca-file = "/etc/ssl/ours.pem"  # certificate authorities, beside the system's
+//	ca-file = "/etc/ssl/ours.pem"  # certificate authorities, beside the system's; a relative path starts at the file's folder
 //	[mirrors]                      # tried in this order, before the host's own and the suite's
 //	bionic = ["http://..."]        # by suite,
 //	debian = ["http://..."]        # or by family
@@ -56,19 +57,12 @@ func (a *app) config() (config, error) {
 		var c config
 		d := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
 		if err := d.Decode(&c); err != nil {
-			var strict *toml.StrictMissingError
-			var at *toml.DecodeError
-			switch {
-			case errors.As(err, &strict):
-				err = errors.New(strict.String())
-			case errors.As(err, &at):
-				row, col := at.Position()
-				err = fmt.Errorf("line %d column %d: %w", row, col, err)
-			}
-			return all, withHint(fmt.Errorf("read configuration %s: %w", name, err), "docs/configuration.md lists what may stand there")
+			return all, withHint(fmt.Errorf("read configuration %s: %w", name, tomlError(err)), "docs/configuration.md lists what may stand there")
 		}
 		if c.CAFile != "" {
-			all.CAFile = c.CAFile
+			if all.CAFile = c.CAFile; !filepath.IsAbs(c.CAFile) {
+				all.CAFile = filepath.Join(filepath.Dir(name), c.CAFile)
+			}
 		}
 		if c.Cache.MaxSize != "" {
 			all.Cache.MaxSize = c.Cache.MaxSize
@@ -81,6 +75,32 @@ func (a *app) config() (config, error) {
 		}
 	}
 	return all, nil
+}
+
+// tomlError says what is wrong and in which line.
+func tomlError(err error) error {
+	var strict *toml.StrictMissingError
+	var at *toml.DecodeError
+	switch {
+	case errors.As(err, &strict) && len(strict.Errors) > 0:
+		row, _ := strict.Errors[0].Position()
+		key := strings.Join(strict.Errors[0].Key(), ".")
+		if near := suites.Near(key, []string{"ca-file", "mirrors"}); len(near) > 0 {
+			return fmt.Errorf("line %d: unknown setting %s; did you mean %s?", row, key, near[0])
+		}
+		return fmt.Errorf("line %d: unknown setting %s", row, key)
+	case errors.As(err, &at):
+		row, column := at.Position()
+		switch text := at.Error(); {
+		case strings.Contains(text, "into []string"):
+			return fmt.Errorf(`line %d: want a list of URLs: ["http://..."]`, row)
+		case strings.Contains(text, "of type string"), strings.Contains(text, "into string"):
+			return fmt.Errorf("line %d: want a text in quotes", row)
+		default:
+			return fmt.Errorf("line %d column %d: %w", row, column, err)
+		}
+	}
+	return err
 }
 
 func (a *app) configuredMirrors(s suites.Suite) ([]debootstrap.Mirror, error) {
@@ -132,6 +152,9 @@ func (a *app) checkMirrorKeys(c config) error {
 		}
 	}
 	for key := range c.Mirrors {
+		if su, err := set.Lookup(key); !known[key] && err == nil {
+			return withHint(fmt.Errorf("configuration: [mirrors] has %q, which moves or is another name", key), "did you mean %s?", su.Codename)
+		}
 		if !known[key] {
 			return withHint(fmt.Errorf("configuration: [mirrors] has %q, which is no family, suite or pocket's suite", key), "names like debian, bionic or bookworm-security; see rootctl suites")
 		}

@@ -33,15 +33,20 @@ func (e *Error) Error() string { return fmt.Sprintf("get %s: %s", e.URL, e.Cause
 // Cause is the error without the URL.
 func (e *Error) Cause() string {
 	var dns *net.DNSError
-	switch {
-	case !errors.As(e.Err, &dns):
+	if !errors.As(e.Err, &dns) {
 		return Redact(e.Err.Error())
-	case dns.IsNotFound:
-		return "no such host: " + dns.Name
-	case dns.IsTimeout:
-		return "no name server answers for " + dns.Name
 	}
-	return fmt.Sprintf("look up %s: %s", dns.Name, dns.Err)
+	proxy := ""
+	if op := (*net.OpError)(nil); errors.As(e.Err, &op) && op.Op == "proxyconnect" {
+		proxy = "proxy: "
+	}
+	switch {
+	case dns.IsNotFound:
+		return proxy + "no such host: " + dns.Name
+	case dns.IsTimeout:
+		return proxy + "no name server answers for " + dns.Name
+	}
+	return fmt.Sprintf("%slook up %s: %s", proxy, dns.Name, dns.Err)
 }
 
 func (e *Error) Unwrap() error { return e.Err }

@@ -8,6 +8,10 @@ import (
 
 // A name that does not resolve is said without the resolver's address and the dialler's words.
 func TestNameErrors(t *testing.T) {
+	hop := &net.OpError{Op: "proxyconnect", Net: "tcp", Err: &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Name: "proxy", IsNotFound: true}}}
+	if got := fail("http://m.example/x", netError{&url.Error{Op: "Get", Err: hop}}).Error(); got != "get http://m.example/x: proxy: no such host: proxy" {
+		t.Errorf("a proxy: %q", got)
+	}
 	for _, c := range []struct {
 		dns  net.DNSError
 		want string
