@@ -64,7 +64,11 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	archive := testarchive.HostArchive(t, "bionic")
+	return fixtureOf(t, testarchive.HostArchive(t, "bionic"))
+}
+
+func fixtureOf(t *testing.T, archive *testarchive.Archive) *fixture {
+	t.Helper()
 	keyring := filepath.Join(t.TempDir(), "fixture.gpg")
 	if err := os.WriteFile(keyring, archive.Keyring(), 0o644); err != nil {
 		t.Fatal(err)

@@ -68,6 +68,7 @@ func (p *progress) report(e debootstrap.Event) {
 		return
 	}
 	_, known := p.seen[e.Stage]
+	known = known && e.Stage != debootstrap.StageWait // of which each is another
 	if e.Stage == debootstrap.StageDownload && !known {
 		p.started = time.Now()
 	}
@@ -98,7 +99,7 @@ func stageRank(stage string) int {
 func plainLine(e debootstrap.Event) string {
 	switch e.Stage {
 	case debootstrap.StageWait:
-		return fmt.Sprintf("waiting for another build of %s", e.Item)
+		return "waiting for " + e.Item
 	case debootstrap.StageIndex:
 		return "reading the package index"
 	case debootstrap.StageDownload:

@@ -51,7 +51,7 @@ func (s *Store) checkFlock(path string) error {
 
 // waitLock waits for f's lock and for ctx. It polls: a thread blocked in flock(2) cannot be called back
 // when ctx ends, would get the lock later and keep it from others. The price is up to 50 ms when a
-// build of seconds hands over. waiting, if not nil, is called once if the lock is not free at once.
+// build of seconds hands over. waiting, if not nil, is called once if the lock is not free soon.
 func (s *Store) waitLock(ctx context.Context, f *os.File, how int, waiting func()) error {
 	pause := 200 * time.Microsecond
 	for {
@@ -59,7 +59,7 @@ func (s *Store) waitLock(ctx context.Context, f *os.File, how int, waiting func(
 		if err != unix.EWOULDBLOCK {
 			return err
 		}
-		if waiting != nil {
+		if waiting != nil && pause > patience {
 			waiting()
 			waiting = nil
 		}
@@ -73,6 +73,10 @@ func (s *Store) waitLock(ctx context.Context, f *os.File, how int, waiting func(
 		pause = min(pause*3/2, 50*time.Millisecond)
 	}
 }
+
+// patience is the pause between two tries from which on the waiting is worth a word: some 10 ms after the first. Until
+// then the holder has said who it is.
+const patience = 5 * time.Millisecond
 
 // openLock opens a lock file, made if need be. In a read-only cache it is opened for reading, where
 // flock works as well, and nil stands for one that is missing: nobody can take it away, so it counts as
@@ -145,29 +149,6 @@ func closeLock(f *os.File) {
 		f.Close()
 	}
 }
-
-// A KeyLock lets its holder alone do the actions of one key (and of the 1 in 256 keys that share its
-// lock file, so a goroutine must not hold two).
-type KeyLock struct{ f *os.File }
-
-// LockKey waits for the lock of key. waiting, if not nil, is called once if another holds it. After it
-// returns the caller looks the action up again: the other may have done it.
-func (s *Store) LockKey(ctx context.Context, key Digest, waiting func()) (*KeyLock, error) {
-	if !key.Valid() {
-		return nil, badDigest(key)
-	}
-	if s.readOnly {
-		return nil, ErrReadOnly
-	}
-	f, err := s.lock(ctx, "key-"+string(key[:2]), unix.LOCK_EX, waiting)
-	if err != nil {
-		return nil, fmt.Errorf("wait for key %s: %w", key.Short(), err)
-	}
-	return &KeyLock{f}, nil
-}
-
-// Close gives the lock back.
-func (l *KeyLock) Close() { closeLock(l.f) }
 
 // A StoreLock keeps a collection of garbage from taking downloads and blobs that no record names yet.
 type StoreLock struct{ f *os.File }

@@ -259,7 +259,7 @@ func (j *job) fromArchive(ctx context.Context, ar *archive.Archive) (*Result, er
 		return nil, err
 	}
 	defer sl.Close()
-	kl, err := j.Store.LockKey(ctx, key.Key, func() { j.Progress(Event{Stage: StageWait, Item: j.req.Suite.Codename}) })
+	kl, err := j.lockKey(ctx, key.Key, "build")
 	if err != nil {
 		return nil, err
 	}
@@ -270,8 +270,32 @@ func (j *job) fromArchive(ctx context.Context, ar *archive.Archive) (*Result, er
 	return j.make(ctx, ar, key, lock)
 }
 
-// StageWait is told once when another process is building the same root.
+// StageWait is told once when another process is at work that this one waits for; Item says at what.
 const StageWait = "wait"
+
+// lockKey makes this process the one that does what a key stands for, and others say whom they wait for.
+func (j *job) lockKey(ctx context.Context, key cache.Digest, doing string) (*cache.KeyLock, error) {
+	own := j.req.Suite.Codename
+	if j.req.Variant != "minbase" {
+		own += "-" + j.req.Variant
+	}
+	kl, err := j.Store.LockKey(ctx, key, func() {
+		what, same := j.Store.KeyHolder(key)
+		switch {
+		case same:
+			what = "another " + doing + " of " + own
+		case what == "":
+			what = "another process"
+		default:
+			what = "a " + what + ", whose lock this one shares"
+		}
+		j.Progress(Event{Stage: StageWait, Item: what})
+	})
+	if err == nil {
+		kl.Announce(doing + " of " + own)
+	}
+	return kl, err
+}
 
 // lookup leases the root of a key, nil when it is not there; the records of this request are brought
 // up to date, since a re-signed or newly verified archive may lead to a root that is there.

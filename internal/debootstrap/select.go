@@ -162,23 +162,46 @@ func (j *job) resolve(ctx context.Context, ar *archive.Archive) (*resolved, erro
 		return nil, err
 	}
 	if !ok || len(c.Packages) == 0 {
-		if c, err = j.selectPackages(ctx, ar, req); err != nil {
+		if c, err = j.selectOnce(ctx, ar, req, key); err != nil {
 			return nil, err
-		}
-		if !j.Store.ReadOnly() {
-			err := j.Store.StoreInputs(key.Key, key.Input)
-			if err == nil {
-				err = j.Store.StoreAction(key.Key, c)
-			}
-			if err != nil {
-				return nil, fmt.Errorf("record the selection: %w", err)
-			}
 		}
 	}
 	releases := lockReleases(ar)
 	l := &resolved{Lock: req.lock(c, releases), key: key}
 	l.info = req.info(releases, c.Warnings)
 	return l, l.Lock.Validate()
+}
+
+// selectOnce selects and records what was selected. Of many processes that want the same one does so: an index takes
+// a hundred megabytes of memory for a moment.
+func (j *job) selectOnce(ctx context.Context, ar *archive.Archive, req Request, key keyed) (closure, error) {
+	if j.Store.ReadOnly() {
+		return j.selectPackages(ctx, ar, req)
+	}
+	sl, err := j.Store.LockStore(ctx) // the index is not collected before it was read
+	if err != nil {
+		return closure{}, err
+	}
+	defer sl.Close()
+	kl, err := j.lockKey(ctx, key.Key, "reading of the index")
+	if err != nil {
+		return closure{}, err
+	}
+	defer kl.Close()
+	var c closure
+	if ok, err := j.Store.LoadAction(key.Key, &c); err != nil || ok && len(c.Packages) > 0 {
+		return c, err
+	}
+	if c, err = j.selectPackages(ctx, ar, req); err != nil {
+		return closure{}, err
+	}
+	if err = j.Store.StoreInputs(key.Key, key.Input); err == nil {
+		err = j.Store.StoreAction(key.Key, c)
+	}
+	if err != nil {
+		return closure{}, fmt.Errorf("record the selection: %w", err)
+	}
+	return c, nil
 }
 
 // indexInputs lists the digests of the uncompressed indices as the signed Release states them.
