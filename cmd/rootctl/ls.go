@@ -27,6 +27,7 @@ type lsRow struct {
 	Updates    *debootstrap.InfoUpdates `json:"security_updates,omitempty"`
 	Built      time.Time                `json:"built"`
 	Unverified bool                     `json:"unverified"`
+	Imported   bool                     `json:"imported,omitempty"` // what it says of itself is not checked
 }
 
 func newLsCommand(a *app) *cobra.Command {
@@ -74,6 +75,9 @@ func (r lsRow) note() string {
 	var notes []string
 	if r.Unverified {
 		notes = append(notes, "UNVERIFIED")
+	}
+	if r.Imported {
+		notes = append(notes, "imported")
 	}
 	if u := r.Updates; u != nil && u.Packages > 0 {
 		notes = append(notes, fmt.Sprintf("%d security updates as of %s", u.Packages, u.Date.UTC().Format(time.DateOnly)))
@@ -134,6 +138,7 @@ func rowOf(r cache.Ref) lsRow {
 	}
 	row.Suite, row.Variant, row.Arch, row.Packages = i.Suite, i.Variant, i.Arch, i.Packages
 	row.Size, row.Built, row.Unverified = i.TarSize, i.Built, i.Unverified
+	row.Imported = i.Imported != nil
 	row.Pockets, row.Updates = i.Pockets, i.Updates
 	for _, p := range i.Pockets {
 		if p.Date.After(row.Date) {

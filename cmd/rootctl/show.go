@@ -13,6 +13,7 @@ import (
 
 	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/internal/debootstrap"
+	"github.com/rootctl/rootctl/internal/debootstrap/unpack"
 )
 
 // shown is what show prints, as JSON or as text.
@@ -64,6 +65,9 @@ func newShown(store *cache.Store, ref cache.Ref) (shown, error) {
 	if err := json.Unmarshal(ref.Info, &s.Info); err != nil {
 		return s, fmt.Errorf("read its record: %w", err)
 	}
+	if s.Imported != nil {
+		return s, s.listImported()
+	}
 	lock, err := debootstrap.LockOfRoot(store, ref)
 	if err != nil {
 		return s, err
@@ -76,6 +80,18 @@ func newShown(store *cache.Store, ref cache.Ref) (shown, error) {
 	return s, nil
 }
 
+// listImported lists the packages of a root that has no Lock: by its own database.
+func (s *shown) listImported() error {
+	t, err := unpack.Open(s.Tree)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	s.List = packagesIn(t)
+	slices.SortFunc(s.List, func(x, y shownPackage) int { return strings.Compare(x.Name, y.Name) })
+	return nil
+}
+
 func (a *app) printShown(s shown) error {
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	row := func(k, format string, args ...any) {
@@ -84,6 +100,13 @@ func (a *app) printShown(s shown) error {
 	row("name", "%s", orDash(s.Name))
 	row("digest", "%s", s.Digest)
 	row("key", "%s", s.Key)
+	if i := s.Imported; i != nil {
+		row("imported", "from %s (%s), %s", i.From, i.Format, i.Time.Format(time.RFC3339))
+		row("signed by", "not known: nobody's signature was checked; what follows is the root's own word")
+		if i.Image != "" {
+			row("image", "%s", i.Image)
+		}
+	}
 	row("suite", "%s (%s)", s.Suite, s.Title)
 	row("variant", "%s", s.Variant)
 	row("arch", "%s", s.Arch)
@@ -112,9 +135,13 @@ func (a *app) printShown(s shown) error {
 	for _, e := range s.Warnings {
 		row("warning", "%s", e)
 	}
-	row("apt uses", "%s", s.Sources)
-	row("size", "%s unpacked, %s downloaded", bytesText(s.TarSize), bytesText(s.DownloadSize))
-	row("built", "%s", s.Built.UTC().Format(time.RFC3339))
+	if s.Imported != nil {
+		row("size", "%s unpacked", bytesText(s.TarSize))
+	} else {
+		row("apt uses", "%s", s.Sources)
+		row("size", "%s unpacked, %s downloaded", bytesText(s.TarSize), bytesText(s.DownloadSize))
+		row("built", "%s", s.Built.UTC().Format(time.RFC3339))
+	}
 	row("packages", "%d", len(s.List))
 	for _, p := range s.List {
 		row("", "%s %s %s", p.Name, p.Version, p.Arch)

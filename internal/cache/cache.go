@@ -228,13 +228,22 @@ func (s *Store) create() error {
 	return syncDir(s.dir)
 }
 
-// Room returns a *FullError if the filesystem has less than need bytes free.
-func (s *Store) Room(need int64) error {
+// Free returns the bytes that the cache's filesystem has free for this user.
+func (s *Store) Free() (int64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(s.dir, &st); err != nil {
-		return fmt.Errorf("look for free space in %s: %w", s.dir, err)
+		return 0, fmt.Errorf("look for free space in %s: %w", s.dir, err)
 	}
-	if free := int64(st.Bavail) * st.Bsize; free < need {
+	return int64(st.Bavail) * st.Bsize, nil
+}
+
+// Room returns a *FullError if the filesystem has less than need bytes free.
+func (s *Store) Room(need int64) error {
+	free, err := s.Free()
+	if err != nil {
+		return err
+	}
+	if free < need {
 		return &FullError{Dir: s.dir, Need: need, Free: free, Err: unix.ENOSPC}
 	}
 	return nil

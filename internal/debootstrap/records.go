@@ -9,19 +9,43 @@ import (
 	"github.com/rootctl/rootctl/internal/cache"
 )
 
-// RefOfRoot finds the build record of a root that no name stands for, with empty Info if there is none.
+// RefOfRoot finds the record of a root that no name stands for, with empty Info if there is none. That of a build counts
+// for more than that of an import: the bytes are the same.
 func RefOfRoot(s *cache.Store, d cache.Digest) (cache.Ref, error) {
+	found := cache.Ref{Root: d, Info: canonical(Info{})}
 	for key, raw := range s.Actions() {
 		var rec struct {
 			Kind string          `json:"kind"`
 			Root cache.Digest    `json:"root"`
 			Info json.RawMessage `json:"info"`
 		}
-		if json.Unmarshal(raw, &rec) == nil && rec.Kind == "root" && rec.Root == d {
+		if json.Unmarshal(raw, &rec) != nil || rec.Root != d {
+			continue
+		}
+		switch rec.Kind {
+		case "root":
 			return cache.Ref{Root: d, Key: key, Info: rec.Info}, nil
+		case "import":
+			found.Key, found.Info = key, rec.Info
 		}
 	}
-	return cache.Ref{Root: d, Info: canonical(Info{})}, nil
+	return found, nil
+}
+
+// importRecord stands in actions/ for an imported root.
+type importRecord struct {
+	Kind string       `json:"kind"` // "import"
+	Root cache.Digest `json:"root"`
+	Info Info         `json:"info"`
+}
+
+// RememberImport records a sealed root that came from outside and returns a nameless ref to it.
+func RememberImport(s *cache.Store, root cache.Digest, info Info) (cache.Ref, error) {
+	key := cache.Sum([]byte("import " + root))
+	if err := s.StoreAction(key, importRecord{"import", root, info}); err != nil {
+		return cache.Ref{}, fmt.Errorf("record the import: %w", err)
+	}
+	return cache.Ref{Root: root, Key: key, Info: canonical(info)}, nil
 }
 
 // LockOfRoot is the Lock a root was built from.

@@ -162,6 +162,16 @@ type Info struct {
 	Epoch      int64        `json:"epoch"`
 	TarSize    int64        `json:"tar_size"` // bytes of the canonical tar
 	Built      time.Time    `json:"built"`
+	Imported   *InfoImport  `json:"imported,omitempty"` // not built here: all of the above is what the root says of itself
+}
+
+// InfoImport is where an imported root came from. Nobody's signature was checked.
+type InfoImport struct {
+	From   string    `json:"from"`            // the file's name, "-" for stdin
+	Format string    `json:"format"`          // tar, tar.zst, ..., oci, docker
+	Image  string    `json:"image,omitempty"` // digest of the image's manifest
+	Key    string    `json:"key,omitempty"`   // of the action that made it, by its own annotation
+	Time   time.Time `json:"time"`
 }
 
 // InfoPocket is one pocket a root was built from.
