@@ -3,7 +3,9 @@
 package suites
 
 import (
+	"net/url"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -19,6 +21,7 @@ type Suite struct {
 	Archived   bool                `toml:"archived" json:"archived,omitempty"`
 	Mirrors    map[string][]string `toml:"mirrors" json:"mirrors"`                           // by architecture, or "default"
 	Archives   map[string][]string `toml:"archive-mirrors" json:"archive_mirrors,omitempty"` // where it goes when it is archived
+	Snapshot   string              `toml:"snapshot" json:"snapshot,omitempty"`               // of the archive's past: a URL with {archive} and {time}
 	Components []string            `toml:"components" json:"components"`
 	Keyrings   []string            `toml:"keyrings" json:"keyrings"` // files in keyrings/
 	Pockets    []Pocket            `toml:"pockets" json:"pockets,omitempty"`
@@ -55,6 +58,31 @@ func (s Suite) MirrorsFor(arch string) []string { return byArch(s.Mirrors, arch)
 
 // ArchivesFor returns the hosts that hold the suite for arch once it is archived.
 func (s Suite) ArchivesFor(arch string) []string { return byArch(s.Archives, arch) }
+
+// SnapshotLayout is how {time} stands in a snapshot service's URL.
+const SnapshotLayout = "20060102T150405Z"
+
+// SnapshotURL is the mirror that a snapshot service's pattern names for a pocket as of a time, "" if
+// the pocket's public mirrors do not tell what it calls the archive. A pocket got from Suite.Pocket is wanted.
+func (s Suite) SnapshotURL(pattern string, p Pocket, arch string, at time.Time) string {
+	live := p.MirrorsFor(arch)
+	if len(live) == 0 {
+		live = s.MirrorsFor(arch)
+	}
+	if pattern == "" || len(live) == 0 {
+		return ""
+	}
+	u, err := url.Parse(live[0])
+	if err != nil {
+		return ""
+	}
+	name := strings.Trim(u.Path, "/")
+	name = name[strings.LastIndexByte(name, '/')+1:]
+	if name == "" && strings.Contains(pattern, "{archive}") {
+		return ""
+	}
+	return strings.NewReplacer("{archive}", name, "{time}", at.UTC().Format(SnapshotLayout)).Replace(strings.TrimRight(pattern, "/"))
+}
 
 // Hosts returns the public mirrors to ask for a pocket, and those to ask when these have it not: an
 // archived suite may still be, or be again, on the live mirrors, and a live one may have been archived.

@@ -66,7 +66,7 @@ func newRootCommand(a *app) *cobra.Command {
 	if a.verbIsRun { // which is to start soonest: the flags of all the others take it a tenth of a millisecond
 		return c
 	}
-	c.AddCommand(newBuildCommand(a), newLsCommand(a), newShowCommand(a),
+	c.AddCommand(newBuildCommand(a), newLockCommand(a), newLsCommand(a), newShowCommand(a),
 		newTagCommand(a), newUntagCommand(a), newSuitesCommand(a), newExportCommand(a), newImportCommand(a), newCacheCommand(a))
 	return c
 }

@@ -20,13 +20,16 @@ import (
 //	[mirrors]                      # tried in this order, before the host's own and the suite's
 //	bionic = ["http://..."]        # by suite,
 //	debian = ["http://..."]        # or by family
+//	[snapshots]                    # services that keep an archive's past
+//	debian = "https://.../{archive}/{time}"
 //	[cache]                        # after a build, and "cache gc":
 //	max-size = "20GB"              # the most it takes; "none"
 //	max-age = "60d"                # how long a root without a name may be unused; "none"
 type config struct {
-	CAFile  string              `toml:"ca-file"`
-	Mirrors map[string][]string `toml:"mirrors"`
-	Cache   struct {
+	CAFile    string              `toml:"ca-file"`
+	Mirrors   map[string][]string `toml:"mirrors"`
+	Snapshots map[string]string   `toml:"snapshots"`
+	Cache     struct {
 		MaxSize string `toml:"max-size"`
 		MaxAge  string `toml:"max-age"`
 	} `toml:"cache"`
@@ -45,7 +48,7 @@ func (a *app) configFiles() []string {
 }
 
 func (a *app) config() (config, error) {
-	all := config{Mirrors: map[string][]string{}}
+	all := config{Mirrors: map[string][]string{}, Snapshots: map[string]string{}}
 	for _, name := range a.configFiles() {
 		data, err := readFile(name)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -72,6 +75,12 @@ func (a *app) config() (config, error) {
 		}
 		for key, list := range c.Mirrors {
 			all.Mirrors[key] = list
+		}
+		for key, pattern := range c.Snapshots {
+			if err := suites.CheckSnapshot(pattern); err != nil {
+				return all, withHint(&flagError{fmt.Errorf("configuration %s: [snapshots] %s: %w", name, key, err)}, "docs/lock.md has an example")
+			}
+			all.Snapshots[key] = pattern
 		}
 	}
 	return all, nil
@@ -136,6 +145,27 @@ func (a *app) configuredMirrors(s suites.Suite) ([]debootstrap.Mirror, error) {
 		}
 	}
 	return out, nil
+}
+
+// configuredSnapshot is the configuration's snapshot service for a suite: by suite, else by family.
+func (a *app) configuredSnapshot(s suites.Suite) (string, error) {
+	c, err := a.config()
+	if err != nil || len(c.Snapshots) == 0 {
+		return "", err
+	}
+	set, err := a.suites()
+	if err != nil {
+		return "", err
+	}
+	for key := range c.Snapshots {
+		if _, err := set.Lookup(key); key != "debian" && key != "ubuntu" && err != nil {
+			return "", withHint(fmt.Errorf("configuration: [snapshots] has %q, which is no family or suite", key), "names like debian or bionic; see rootctl suites")
+		}
+	}
+	if pattern := c.Snapshots[s.Codename]; pattern != "" {
+		return pattern, nil
+	}
+	return c.Snapshots[s.Family], nil
 }
 
 // checkMirrorKeys refuses a key of [mirrors] that nothing would ever look at.

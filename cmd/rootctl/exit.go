@@ -11,6 +11,7 @@ import (
 	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/internal/debootstrap"
 	"github.com/rootctl/rootctl/internal/debootstrap/archive"
+	"github.com/rootctl/rootctl/internal/debootstrap/lockfile"
 	"github.com/rootctl/rootctl/internal/debootstrap/pgp"
 	"github.com/rootctl/rootctl/internal/debootstrap/resolve"
 	"github.com/rootctl/rootctl/suites"
@@ -84,8 +85,9 @@ func codeOf(err error) int {
 	var unknownPackage *resolve.UnknownPackage
 	var missing *notFound
 	var flag *flagError
+	var badLock *lockfile.Error
 	switch {
-	case errors.As(err, &usage), errors.As(err, &flag):
+	case errors.As(err, &usage), errors.As(err, &flag), errors.As(err, &badLock):
 		return codeUsage
 	case errors.As(err, &untrusted), errors.Is(err, archive.ErrNotTrusted):
 		return codeUntrusted

@@ -32,7 +32,7 @@ func (s *selection) mirrorList(a *app, r debootstrap.Request) ([]debootstrap.Mir
 		}
 		out = append(out, debootstrap.Mirror{URL: base, Pocket: pocket, From: "--mirror"})
 	}
-	if s.offline || s.onlyMirror {
+	if s.offline || s.onlyMirror || s.at != "" {
 		return out, nil
 	}
 	conf, err := a.configuredMirrors(r.Suite)

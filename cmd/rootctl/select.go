@@ -34,6 +34,9 @@ type selection struct {
 	offline      bool
 	fresh        bool
 	checkUpdates bool // of build alone
+
+	at       string
+	lockFile string // of build and run
 }
 
 func (s *selection) register(f *pflag.FlagSet) {
@@ -52,13 +55,14 @@ func (s *selection) register(f *pflag.FlagSet) {
 	f.BoolVar(&s.allowExpired, "allow-expired", false, "take a Release file past its Valid-Until date")
 	f.BoolVar(&s.allowOlder, "allow-older", false, "take a Release file older than the last one seen")
 	f.BoolVar(&s.offline, "offline", false, "ask no mirror: use what the cache holds")
+	f.StringVar(&s.at, "at", "", "the archive as it was at this `time`, from the suite's snapshot service: 2026-03-01 or 2026-03-01T12:00:00Z")
 	f.BoolVar(&s.fresh, "fresh", false, "fail when no mirror can be asked, even if a root is cached")
 }
 
 // given reports whether any flag asks for something a plain name does not stand for.
 func (s *selection) given() bool {
 	return s.variant != "" || s.arch != "" || len(s.pockets)+len(s.components)+len(s.include)+len(s.exclude) > 0 ||
-		s.keyring != "" || s.keepMirror || s.noVerify
+		s.keyring != "" || s.keepMirror || s.noVerify || s.at != ""
 }
 
 // request joins NAME and flags; without a flag a part of NAME (suite, variant, architecture) stays.
@@ -110,6 +114,9 @@ func (s *selection) request(a *app, set *suites.Set, name string) (debootstrap.R
 		r.Epoch = &n
 	}
 	a.caFile = s.caFile
+	if err := s.asOf(a, &r); err != nil {
+		return r, err
+	}
 	r.Mirrors, err = s.mirrorList(a, r)
 	return r, err
 }

@@ -100,6 +100,7 @@ type job struct {
 	told       sync.Map           // mirrors of which passed has told
 	debStart   atomic.Int64       // value of downloaded when the .debs began
 	debBytes   atomic.Int64       // bytes of .debs to fetch, 0 until that is known
+	fixed      bool               // by a Lock that somebody wrote down: no request led to it, and nobody vouches for it
 }
 
 // attempts bounds how often a build starts over because its mirror changed under it.
@@ -108,16 +109,12 @@ const attempts = 4
 // Build returns the root of req, from the cache where its key is there. Errors: *UsageError,
 // *pgp.Untrusted, archive.ErrOffline, *resolve.UnknownPackage, *ConfigureError, and those of the store.
 func (b *Builder) Build(ctx context.Context, req Request) (*Result, error) {
-	req, err := req.normalize()
+	j, err := b.job(req)
 	if err != nil {
 		return nil, err
 	}
-	j := &job{Builder: b, req: req, start: time.Now(), seconds: make(map[string]float64)}
-	if b.Progress == nil {
-		b.Progress = func(Event) {}
-	}
 	if req.Offline {
-		return j.fromLast(ctx, nil)
+		return j.fromCache(ctx)
 	}
 	ar, err := j.open(ctx)
 	if errors.Is(err, archive.ErrOffline) && !req.Fresh {
@@ -126,46 +123,45 @@ func (b *Builder) Build(ctx context.Context, req Request) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	var res *Result
+	err = j.follow(ctx, ar, func() (err error) {
+		res, err = j.fromArchive(ctx, ar)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := j.addUpdates(ctx, res); err != nil {
+		res.Lease.Close()
+		return nil, err
+	}
+	return res, nil
+}
+
+// follow does f with an open archive, again while its mirror changes under it.
+func (j *job) follow(ctx context.Context, ar *archive.Archive, f func() error) error {
 	for n := 1; ; n++ {
-		res, err := j.fromArchive(ctx, ar)
-		if err == nil {
-			if err = j.addUpdates(ctx, res); err != nil {
-				res.Lease.Close()
-				return nil, err
-			}
-		}
+		err := f()
 		var stale *archive.Stale
 		if err == nil || !errors.As(err, &stale) || n == attempts {
-			return res, err
+			return err
 		}
 		// A mirror in mid-update: what its Release names is gone or changed. Read it again; if it still
 		// says the same, go on to the next mirror.
-		b.Log.Debug("mirror changed under the build", "error", err)
+		j.Log.Debug("mirror changed under the build", "error", err)
 		changed, e := ar.Refresh(ctx)
 		if e == nil && !changed {
 			e = ar.NextMirror(ctx)
 		}
 		if e != nil {
-			return nil, err
+			return err
 		}
 	}
 }
 
 // Resolve returns the Lock of req for what the archive holds now, and builds nothing.
 func (b *Builder) Resolve(ctx context.Context, req Request) (*Lock, error) {
-	req, err := req.normalize()
-	if err != nil {
-		return nil, err
-	}
-	if b.Progress == nil {
-		b.Progress = func(Event) {}
-	}
-	j := &job{Builder: b, req: req, start: time.Now(), seconds: make(map[string]float64)}
-	ar, err := j.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	l, err := j.resolve(ctx, ar)
+	l, err := b.Lock(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -245,9 +241,25 @@ func (j *job) fromArchive(ctx context.Context, ar *archive.Archive) (*Result, er
 	if err != nil {
 		return nil, err
 	}
+	return j.fromLock(ctx, ar, lock)
+}
+
+// packages is where .debs come from.
+type packages interface {
+	Fetch(ctx context.Context, pocket string, f archive.File) error
+}
+
+// fromLock takes the root of a Lock from the cache or makes it.
+func (j *job) fromLock(ctx context.Context, ar packages, lock *resolved) (*Result, error) {
 	key := rootKey(lock.Lock)
 	if res, err := j.lookup(ctx, key, lock); res != nil || err != nil {
 		return res, err
+	}
+	if j.req.Offline {
+		if err := j.missing(lock.Lock); err != nil {
+			return nil, err
+		}
+		ar = nowhere{len(lock.Packages)}
 	}
 	if j.CanBuild != nil {
 		if err := j.CanBuild(); err != nil {
@@ -320,11 +332,14 @@ func (j *job) lookup(ctx context.Context, key keyed, l *resolved) (*Result, erro
 		return nil, nil
 	}
 	info := l.info
+	if j.fixed {
+		info = rec.Info // what a file says of its origin adds nothing to what is known of the root
+	}
 	info.Packages, info.Epoch, info.TarSize, info.Built = rec.Info.Packages, rec.Info.Epoch, rec.Info.TarSize, rec.Info.Built
 	info.Updates = rec.Info.Updates
 	res := &Result{Root: rec.Root, Key: key.Key, Lease: lease, Cached: true, Info: info, Lock: l.Lock, resolve: l.key.Key,
 		Seconds: j.seconds, took: time.Since(j.start), Downloaded: j.downloaded.Load()}
-	if err := j.remember(res, rec.Info.Unverified && !info.Unverified); err != nil {
+	if err := j.remember(res, !verified(rec.Info) && verified(info)); err != nil {
 		lease.Close()
 		return nil, err
 	}
@@ -342,6 +357,9 @@ func (j *job) remember(res *Result, root bool) error {
 			return fmt.Errorf("record the root: %w", err)
 		}
 	}
+	if j.fixed {
+		return nil
+	}
 	rk := requestKey(j.req)
 	var old requestRecord
 	want := requestRecord{kindRequest, res.Root, res.Key, res.Info, res.resolve}
@@ -355,7 +373,7 @@ func (j *job) remember(res *Result, root bool) error {
 }
 
 // make downloads, installs, hashes and seals.
-func (j *job) make(ctx context.Context, ar *archive.Archive, key keyed, l *resolved) (*Result, error) {
+func (j *job) make(ctx context.Context, ar packages, key keyed, l *resolved) (*Result, error) {
 	if _, err := j.Store.Sweep(); err != nil { // what a power cut or a lost keeper left
 		j.Log.Debug("sweep the cache", "error", err)
 	}

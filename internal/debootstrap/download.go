@@ -25,7 +25,7 @@ type downloads struct {
 }
 
 // install fetches the .debs of lock and installs them into tree at the same time.
-func (j *job) install(ctx context.Context, ar *archive.Archive, lock *Lock, tree, log string) (*Installed, error) {
+func (j *job) install(ctx context.Context, ar packages, lock *Lock, tree, log string) (*Installed, error) {
 	d := &downloads{store: j.Store, ready: make(map[string]chan struct{}, len(lock.Packages))}
 	for _, p := range lock.Packages {
 		d.ready[p.Name] = make(chan struct{})
@@ -46,7 +46,7 @@ func (j *job) install(ctx context.Context, ar *archive.Archive, lock *Lock, tree
 	g.Go(func() error {
 		var err error
 		inst, err = Install(ctx, lock, InstallOptions{
-			Tree: tree, Open: d.open, Exec: j.Exec, Owners: j.Owners, Log: out, Progress: j.stageTimer(), Unpacked: flush,
+			Tree: tree, Open: d.open, Exec: j.Exec, Owners: j.Owners, Log: out, Progress: j.stageTimer(), Unpacked: flush, Unvouched: j.fixed,
 		})
 		return err
 	})
@@ -65,7 +65,7 @@ func (d *downloads) open(ctx context.Context, p *LockPackage) (*os.File, error) 
 
 // download brings every .deb into the store: base-passwd and base-files, which unpacking starts with,
 // then the biggest first.
-func (j *job) download(ctx context.Context, ar *archive.Archive, lock *Lock, d *downloads) error {
+func (j *job) download(ctx context.Context, ar packages, lock *Lock, d *downloads) error {
 	start := time.Now()
 	defer j.timed(StageDownload, start)
 	var missing []*LockPackage

@@ -39,8 +39,9 @@ type InstallOptions struct {
 	// Progress may be nil. It is never called twice at once.
 	Progress func(Event)
 	// Owners, if not nil, takes the owners that the disk cannot. Exec then does the same with what scripts ask for.
-	Owners  *cache.Owners
-	Workers int // packages unpacked at once; 0 is one a processor
+	Owners    *cache.Owners
+	Unvouched bool // nobody has checked who made the packages, whatever the Lock says
+	Workers   int  // packages unpacked at once; 0 is one a processor
 	// Unpacked is called when most of the tree is there and dpkg begins to configure it; may be nil.
 	Unpacked func()
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/suites"
@@ -149,6 +150,7 @@ type requestInput struct {
 	Keyring    []cache.Digest `json:"keyring"`
 	NoVerify   bool           `json:"no_verify"`
 	Kept       []string       `json:"kept_mirrors"`
+	At         string         `json:"at,omitempty"`
 }
 
 // requestKey names what was asked for, without what the archive says: it finds the last root of a
@@ -168,6 +170,10 @@ func requestKey(r Request) keyed {
 	if r.Epoch != nil {
 		epoch = fmt.Sprint(*r.Epoch)
 	}
+	at := ""
+	if !r.At.IsZero() {
+		at = r.At.UTC().Format(time.RFC3339)
+	}
 	return keyOf(requestInput{kindRequest, keySchema, r.Suite.Codename, r.Arch, r.Variant, r.Pockets, r.Components, r.Include, r.Exclude,
-		epoch, keyring, r.NoVerify, kept})
+		epoch, keyring, r.NoVerify, kept, at})
 }

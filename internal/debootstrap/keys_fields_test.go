@@ -27,6 +27,7 @@ var requestFields = map[string]string{
 	"Suite.Title":                     "",
 	"Suite.EOL":                       "",
 	"Suite.Archived":                  "2", // options in sources.list
+	"Suite.Snapshot":                  "",
 	"Suite.Mirrors[]":                 "2", // sources.list has the public mirror, whichever is asked
 	"Suite.Archives[]":                "",
 	"Suite.Components[]":              "", // normalize copies them
@@ -66,6 +67,8 @@ var requestFields = map[string]string{
 	"Offline":                         "",
 	"Fresh":                           "",
 	"CheckUpdates":                    "",
+	"At":                              "q", // what the archive had then is seen by its indices
+	"Snapshot":                        "",
 	"kept[]":                          "", // under KeepMirror alone
 }
 
@@ -121,7 +124,7 @@ var lockFields = map[string]string{
 // place, the mirror's rate, the number of processors, the clock (TestInstallOnAnotherDay) or the id mode (TestRootless).
 var surroundings = map[string][]string{
 	"Builder":        {"Store", "Client", "Suites", "Exec", "Now", "Log", "Progress", "Owners", "CanBuild", "Guard"},
-	"InstallOptions": {"Tree", "Open", "Exec", "Log", "Progress", "Owners", "Workers", "Unpacked"},
+	"InstallOptions": {"Tree", "Open", "Exec", "Log", "Progress", "Owners", "Unvouched", "Workers", "Unpacked"},
 }
 
 func TestEveryFieldIsJudged(t *testing.T) {

@@ -149,6 +149,9 @@ func validName(s string) bool {
 	return true
 }
 
+// ValidPackageName says whether a package may be called s.
+func ValidPackageName(s string) bool { return validName(s) }
+
 // An Executor runs one command in a container whose root is Command.Dir, used
 // in place: own mount, pid, ipc, uts and network namespaces (no network), a
 // fresh /proc, a read-only /sys, and a tmpfs of its own on /dev with the

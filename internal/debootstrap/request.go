@@ -35,6 +35,9 @@ type Request struct {
 	Fresh        bool // a mirror that does not answer is an error, even with a root at hand
 	CheckUpdates bool // ask the security pocket, if it is not taken from, what it has newer
 
+	At       time.Time // as of when to read the archive, from the snapshot service; zero is now
+	Snapshot string    // the service's URLs, with {archive} and {time}; "" is the suite's
+
 	kept map[string]string // the mirror each pocket was read from, once it is known
 }
 
@@ -85,8 +88,10 @@ func (r Request) normalize() (Request, error) {
 			}
 		}
 	}
-	if err := r.checkUpdates(); err != nil {
-		return r, err
+	for _, check := range []func() error{r.checkUpdates, r.checkAt} {
+		if err := check(); err != nil {
+			return r, err
+		}
 	}
 	for _, name := range append(slices.Clone(r.Components), r.Arch) {
 		if !isWord(name) {
@@ -116,7 +121,7 @@ func uniq(l []string) []string {
 
 // Plain reports whether the request is one a plain name may stand for: SUITE[-VARIANT][:ARCH].
 func (r Request) Plain() bool {
-	return len(r.Include) == 0 && len(r.Exclude) == 0 && len(r.Keyring) == 0 && !r.NoVerify && !r.KeepMirror && r.Epoch == nil &&
+	return len(r.Include) == 0 && len(r.Exclude) == 0 && len(r.Keyring) == 0 && !r.NoVerify && !r.KeepMirror && r.Epoch == nil && r.At.IsZero() &&
 		(len(r.Pockets) == 0 || slices.Equal(r.Pockets, []string{"release"})) &&
 		(len(r.Components) == 0 || slices.Equal(r.Components, r.Suite.Components))
 }
@@ -155,6 +160,7 @@ type Info struct {
 	Pockets    []InfoPocket `json:"pockets"`
 	Updates    *InfoUpdates `json:"security_updates,omitempty"` // not known, or taken from there
 	Unverified bool         `json:"unverified,omitempty"`
+	Locked     bool         `json:"locked,omitempty"`     // made from a lock file, and by no verified archive since: Pockets are the file's word
 	Exceptions []string     `json:"exceptions,omitempty"` // expired keys, passed Valid-Until, ...: each a sentence
 	Warnings   []string     `json:"warnings,omitempty"`
 	Sources    string       `json:"sources"` // first mirror of the root's sources.list

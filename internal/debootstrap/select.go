@@ -51,11 +51,11 @@ func (j *job) archiveOptions(pockets []string) (o archive.Options, err error) {
 		Suite: r.Suite, Keyring: keyring, Arch: r.Arch, Components: r.Components, Pockets: pockets,
 		Mirrors: r.mirrorURLs("release"), PocketMirrors: make(map[string][]string), Moved: make(map[string][]string),
 		NoVerify: r.NoVerify, AllowExpired: r.AllowExpired, AllowOlder: r.AllowOlder,
-		Now: j.Now, Client: j.Client, Store: j.Store, Log: j.Log, OnBytes: j.received, OnPassed: j.passed,
+		Now: j.Now, At: r.At, Client: j.Client, Store: j.Store, Log: j.Log, OnBytes: j.received, OnPassed: j.passed,
 	}
 	for _, p := range pockets {
 		o.PocketMirrors[p] = r.mirrorURLs(p)
-		if !r.OnlyThese {
+		if !r.OnlyThese && r.At.IsZero() {
 			_, o.Moved[p] = r.ownMirrors(p)
 		}
 		if len(o.PocketMirrors[p]) == 0 {
@@ -69,6 +69,12 @@ func (j *job) archiveOptions(pockets []string) (o archive.Options, err error) {
 // Of mirrors told in one place, those for this pocket stand in for those for none in particular. These hold
 // all pockets of Ubuntu, but not Debian's security archive, which has hosts of its own.
 func (r Request) mirrorURLs(pocket string) []string {
+	if !r.At.IsZero() {
+		if u := r.snapshotURL(pocket, r.At); u != "" {
+			return []string{u}
+		}
+		return nil
+	}
 	var urls []string
 	add := func(more ...string) {
 		for _, u := range more {

@@ -58,9 +58,13 @@ func (e *Expired) Hint() string {
 type Early struct {
 	Suite     string
 	Date, Now time.Time
+	Asked     bool // Now is not the clock's: the archive was asked for as of then
 }
 
 func (e *Early) Error() string {
+	if e.Asked {
+		return fmt.Sprintf("Release of %s is dated %s, after %s, as of which it was asked for", e.Suite, day(e.Date), day(e.Now))
+	}
 	return fmt.Sprintf("Release of %s is dated %s, but here it is %s", e.Suite, day(e.Date), day(e.Now))
 }
 
@@ -68,7 +72,12 @@ func (e *Early) Error() string {
 func (e *Early) Is(target error) bool { return target == ErrNotTrusted }
 
 // Hint is the next step to take.
-func (e *Early) Hint() string { return "set this machine's clock, or --allow-expired to accept it" }
+func (e *Early) Hint() string {
+	if e.Asked {
+		return "the service does not go back so far, or serves no snapshots: ask for a later time"
+	}
+	return "set this machine's clock, or --allow-expired to accept it"
+}
 
 // Older is a Release older than the one seen before from the same source.
 type Older struct {

@@ -20,12 +20,20 @@ type message struct {
 	unchanged bool // nothing came: what we have is what there is
 }
 
+// moment is when dates and keys are judged.
+func (a *Archive) moment() time.Time {
+	if !a.o.At.IsZero() {
+		return a.o.At
+	}
+	return a.o.Now()
+}
+
 // lenient says whether a Release past its Valid-Until, or signed by a key that has expired since, may
 // be taken from a mirror: of suites known to be archived, and of one past its end of life by the clock
 // from its archive hosts alone. No answer of another mirror makes a suite an archived one.
 func (a *Archive) lenient(p *Pocket, i int) bool {
 	s := a.o.Suite
-	return s.Archived || s.Ended(a.o.Now()) && a.isArchiveHost(p, i)
+	return s.Archived || s.Ended(a.moment()) && a.isArchiveHost(p, i)
 }
 
 func (a *Archive) isArchiveHost(p *Pocket, i int) bool {
@@ -41,7 +49,7 @@ func (a *Archive) Archived() bool {
 		return s.Archived
 	}
 	at := p.current()
-	return s.Ended(a.o.Now()) && at >= p.moved && a.isArchiveHost(p, at)
+	return s.Ended(a.moment()) && at >= p.moved && a.isArchiveHost(p, at)
 }
 
 // found says where a suite was found that is not where it was looked for first.
@@ -61,7 +69,7 @@ func (a *Archive) verify(m message, lenient bool) (*Release, error) {
 	text := m.Text
 	var sigs []pgp.Signature
 	var err error
-	o := pgp.Options{Now: a.o.Now(), AllowExpiredKeys: lenient}
+	o := pgp.Options{Now: a.moment(), AllowExpiredKeys: lenient}
 	switch {
 	case a.o.NoVerify && m.Inline != nil:
 		text = withoutSignature(m.Inline)
@@ -100,7 +108,7 @@ func (a *Archive) judge(suite string, r *Release, seen time.Time, lenient bool) 
 	if !isSuite(r, suite) {
 		return &WrongSuite{Want: suite, Suite: r.Suite, Codename: r.Codename}
 	}
-	now := a.o.Now()
+	now := a.moment()
 	excuse := func(allowed bool, err error) error {
 		if allowed {
 			r.Exceptions = append(r.Exceptions, err.Error())
@@ -109,7 +117,7 @@ func (a *Archive) judge(suite string, r *Release, seen time.Time, lenient bool) 
 		return err
 	}
 	if r.Date.After(now.Add(clockSkew)) {
-		if err := excuse(a.o.AllowExpired, &Early{Suite: suite, Date: r.Date, Now: now}); err != nil {
+		if err := excuse(a.o.AllowExpired, &Early{Suite: suite, Date: r.Date, Now: now, Asked: !a.o.At.IsZero()}); err != nil {
 			return err
 		}
 	}

@@ -64,7 +64,7 @@ func (a *Archive) choose(p *Pocket, name string) (f File, form string, err error
 	var forms []string
 	for _, s := range []string{"gz", "xz", ""} {
 		if e, ok := p.Release.Files[strings.TrimSuffix(name+"."+s, ".")]; ok {
-			if a.o.Store.HasDownload(e.SHA256, e.Size) {
+			if a.o.Store.HasDownload(a.learned(e), e.Size) {
 				return e, s, nil
 			}
 			forms = append(forms, s)

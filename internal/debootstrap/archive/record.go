@@ -32,6 +32,9 @@ type record struct {
 // recordID names a source, by a mirror without a slash at the end: the suite's own mirrors are one, any other is one by itself.
 func (a *Archive) recordID(p *Pocket, mirror string) string {
 	id := strings.ReplaceAll(p.Suite, "/", "_")
+	if !a.o.At.IsZero() { // a date of the past says nothing of what the archive has now
+		return id + "-at-" + string(cache.Sum([]byte(mirror)))[:16]
+	}
 	own, _ := a.o.Suite.Pocket(p.Name)
 	isOwn := func(u string) bool { return strings.TrimRight(u, "/") == mirror }
 	if !slices.ContainsFunc(slices.Concat(own.MirrorsFor(a.o.Arch), own.ArchivesFor(a.o.Arch)), isOwn) {

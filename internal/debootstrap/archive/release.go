@@ -160,6 +160,9 @@ func parseSums(value string, long bool) (map[string]File, error) {
 	return files, nil
 }
 
+// ValidPath says whether p may be a file's path below a mirror.
+func ValidPath(p string) bool { return checkPath(p) == nil }
+
 // checkPath takes relative paths in their shortest form, of printable characters.
 func checkPath(p string) error {
 	ok := p != "" && len(p) <= 1024 && path.Clean(p) == p && p != "." && p != ".." &&

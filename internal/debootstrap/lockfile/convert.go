@@ -1,0 +1,81 @@
+package lockfile
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/debootstrap"
+	"github.com/rootctl/rootctl/internal/debootstrap/control"
+)
+
+// FromLock makes a file's entry of a Lock and the request that led to it, with its defaults filled in.
+// Mirrors, what was let pass, and positions in the index stay out: they differ where the archive does not.
+func FromLock(l *debootstrap.Lock, q debootstrap.Request) (Root, error) {
+	r := Root{Suite: l.Suite, Variant: l.Variant, Arch: l.Arch, Merged: l.Merged, Staged: l.Staged, Rules: l.Rules, Epoch: l.Epoch,
+		Paragraphs: map[string][]string{},
+		Request: Request{Components: q.Components, Include: q.Include, Exclude: q.Exclude, KeepMirror: q.KeepMirror, NoVerify: q.NoVerify,
+			Pockets: slices.DeleteFunc(slices.Clone(q.Pockets), func(p string) bool { return p == "release" })}}
+	if !q.At.IsZero() {
+		r.Request.At = q.At.UTC().Format(AtLayout)
+	}
+	for _, k := range q.Keyring {
+		r.Request.Keyring = append(r.Request.Keyring, cache.Sum(k))
+	}
+	for _, l := range l.Releases {
+		rel := Release{Pocket: l.Pocket, Suite: l.Suite, Origin: l.Origin, Codename: l.Codename, Date: l.Date.UTC(), Digest: l.Digest, Unverified: l.Unverified}
+		for _, s := range l.Signers {
+			rel.Signers = append(rel.Signers, s[strings.LastIndexByte(s, ' ')+1:])
+		}
+		slices.Sort(rel.Signers)
+		r.Releases = append(r.Releases, rel)
+	}
+	packages := slices.Clone(l.Packages)
+	slices.SortStableFunc(packages, func(a, b debootstrap.LockPackage) int { return a.Order - b.Order })
+	for _, p := range packages {
+		if !utf8.ValidString(p.Stanza) {
+			return r, fmt.Errorf("lock %s: its paragraph in the index is no UTF-8, which JSON cannot hold", p.Name)
+		}
+		r.Packages = append(r.Packages, Package{Name: p.Name, Version: p.Version, Arch: p.Arch, Pocket: p.Pocket, Path: p.Path,
+			Size: p.Size, SHA256: p.SHA256, Required: p.Required})
+		r.Paragraphs[p.Name] = strings.Split(p.Stanza, "\n")
+	}
+	for _, f := range l.Files {
+		r.Files = append(r.Files, Written{Path: f.Path, Mode: fmt.Sprintf("%04o", f.Mode), Content: f.Content})
+	}
+	return r, nil
+}
+
+// Lock is what the root is built from.
+func (r Root) Lock() (*debootstrap.Lock, error) {
+	l := &debootstrap.Lock{Schema: debootstrap.LockSchema, Suite: r.Suite, Variant: r.Variant, Arch: r.Arch, Merged: r.Merged, Staged: r.Staged,
+		Rules: r.Rules, Epoch: r.Epoch}
+	for _, e := range r.Releases {
+		l.Releases = append(l.Releases, debootstrap.LockRelease{Pocket: e.Pocket, Suite: e.Suite, Origin: e.Origin, Codename: e.Codename,
+			Date: e.Date, Digest: e.Digest, Signers: e.Signers, Unverified: e.Unverified})
+	}
+	for i, p := range r.Packages {
+		text := strings.Join(r.Paragraphs[p.Name], "\n")
+		l.Packages = append(l.Packages, debootstrap.LockPackage{Name: p.Name, Version: p.Version, Arch: p.Arch, Pocket: p.Pocket, Path: p.Path,
+			Size: p.Size, SHA256: p.SHA256, Required: p.Required, Stanza: text, Order: i,
+			Priority: control.Field(text, "Priority"), Section: control.Field(text, "Section")})
+	}
+	for _, f := range r.Files {
+		mode, err := strconv.ParseUint(f.Mode, 8, 32)
+		if err != nil {
+			return nil, fmt.Errorf("lock: file %s: mode %q", f.Path, f.Mode)
+		}
+		l.Files = append(l.Files, debootstrap.LockFile{Path: f.Path, Mode: uint32(mode), Content: f.Content})
+	}
+	return l, l.Validate()
+}
+
+// Moment is the time the root was asked for as of, zero for now.
+func (q Request) Moment() time.Time {
+	t, _ := time.Parse(AtLayout, q.At) // checked when it was read
+	return t
+}
