@@ -13,5 +13,6 @@ func newCacheCommand(a *app) *cobra.Command {
 	c.AddCommand(newCacheWhyCommand(a))
 	c.AddCommand(newCacheDfCommand(a))
 	c.AddCommand(newCacheGCCommand(a))
+	c.AddCommand(newCacheVerifyCommand(a))
 	return c
 }

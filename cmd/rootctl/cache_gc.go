@@ -10,9 +10,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/debootstrap"
 )
 
 // collectWait is how long a collection that the user asked for waits for builders, which keep what they fetch.
@@ -57,6 +59,7 @@ func newCacheGCCommand(a *app) *cobra.Command {
 }
 
 func (a *app) gc(ctx context.Context, store *cache.Store, o cache.CollectOptions, asJSON bool) error {
+	defer a.catchSignals()()
 	got, err := a.collect(ctx, store, o)
 	if errors.Is(err, cache.ErrBusy) {
 		return withHint(errors.New("another collection of this cache is under way"), "wait for it")
@@ -95,9 +98,8 @@ func shortName(i cache.Item) string {
 	return i.Name
 }
 
-// collect runs a collection under INT and TERM, with a bar on a terminal.
+// collect runs a collection, and says on a terminal how far it is.
 func (a *app) collect(ctx context.Context, store *cache.Store, o cache.CollectOptions) (*cache.Collected, error) {
-	defer a.catchSignals()()
 	began, shown := time.Now(), false
 	if !a.quiet && term.IsTerminal(int(a.stderr.Fd())) {
 		o.Progress = func(done, total int64) {
@@ -129,14 +131,70 @@ func collectedLine(got *cache.Collected, o cache.CollectOptions) string {
 	}
 	var parts []string
 	for _, kind := range slices.Sorted(maps.Keys(count)) {
-		plural := "s"
-		if kind == cache.KindTemp || kind == cache.KindScratch {
-			kind, plural = kind+" thing", "s"
+		n, what := count[kind], kind
+		switch kind {
+		case cache.KindTemp:
+			what = "leftover"
+		case cache.KindScratch:
+			what = "scratch folder"
 		}
-		if n := count[kind]; n == 1 || count[strings.TrimSuffix(kind, " thing")] == 1 {
-			plural = ""
+		if n != 1 {
+			what += "s"
 		}
-		parts = append(parts, fmt.Sprintf("%d %s%s", count[strings.TrimSuffix(kind, " thing")], kind, plural))
+		parts = append(parts, fmt.Sprintf("%d %s", n, what))
 	}
-	return fmt.Sprintf("cache: %s %s, %s; it takes %s", verb, strings.Join(parts, ", "), bytesText(got.Freed), bytesText(got.Bytes))
+	return fmt.Sprintf("cache: %s %s (%s); it takes %s", verb, strings.Join(parts, ", "), bytesText(got.Freed), bytesText(got.Bytes))
 }
+
+// collectAfter keeps the cache within its bounds after something was added to it, and says in one line what went. It does
+// not wait for builders: the next one of them collects.
+func (a *app) collectAfter(ctx context.Context, store *cache.Store) error {
+	if store.ReadOnly() {
+		return nil
+	}
+	b, err := a.bounds(store.Dir(), "", "")
+	if err != nil {
+		return err
+	}
+	o := cache.CollectOptions{MaxSize: b.size, MaxAge: b.age}
+	if over, err := store.Over(o); err != nil || !over {
+		a.log().Debug("cache within its bounds", "error", err)
+		return nil
+	}
+	got, err := a.collect(ctx, store, o)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, cache.ErrBusy): // another one is at it
+	case err != nil:
+		a.warn("%v", err)
+	case len(got.Removed) > 0:
+		a.say("%s", collectedLine(got, o))
+	}
+	return nil
+}
+
+// makeRoom collects once because the disk was full while something was made, and reports whether that gave room enough to
+// try again.
+func (a *app) makeRoom(ctx context.Context, store *cache.Store, err error) bool {
+	var script *debootstrap.ConfigureError
+	full := errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.As(err, &script) && script.Cause() == debootstrap.CauseFull
+	if !full || ctx.Err() != nil || store.ReadOnly() {
+		return false
+	}
+	o := cache.CollectOptions{Free: roomAtOnce}
+	var short *cache.FullError
+	if errors.As(err, &short) && short.Need > short.Free {
+		o.Free = max(o.Free, short.Need-short.Free)
+	}
+	got, err := a.collect(ctx, store, o)
+	if err != nil || got.Freed == 0 {
+		a.log().Debug("no room could be made", "error", err)
+		return false
+	}
+	a.say("the disk is full: %s; trying again", strings.TrimPrefix(collectedLine(got, o), "cache: "))
+	return true
+}
+
+// roomAtOnce is what a full disk has a collection free at least, if there is as much.
+const roomAtOnce = 1 << 30

@@ -54,6 +54,9 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 		Owners: scripts.owners,
 	}
 	res, err := b.Build(ctx, req)
+	if err != nil && a.makeRoom(ctx, store, err) {
+		res, err = b.Build(ctx, req)
+	}
 	p.close()
 	if err != nil {
 		return nil, fmt.Errorf("build %s: %w", req.Name(hostArch()), onlyHint(req, err))
@@ -80,6 +83,12 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 		if err := debootstrap.SetName(store, ref, a.now()); err != nil {
 			res.Lease.Close()
 			return nil, fmt.Errorf("name %s: %w", name, err)
+		}
+	}
+	if !res.Cached {
+		if err := a.collectAfter(ctx, store); err != nil {
+			res.Lease.Close()
+			return nil, err
 		}
 	}
 	return &built{res, name}, nil

@@ -56,7 +56,7 @@ func newUntagCommand(a *app) *cobra.Command {
 			if err := store.DeleteRef(names[0]); err != nil {
 				return fmt.Errorf("untag %s: %w", names[0], err)
 			}
-			a.say("%s is no longer a name; its root is %s", names[0], ref.Root.Short())
+			a.say("%s is no longer a name; its root is %s (rootctl cache gc removes it once it is unused for long)", names[0], ref.Root.Short())
 			return nil
 		},
 	}

@@ -273,3 +273,21 @@ func (c *collection) take(ctx context.Context, r RootUsage, why string) error {
 	}
 	return nil
 }
+
+// Over reports cheaply whether a collection with the bounds of o would look for something to evict.
+func (s *Store) Over(o CollectOptions) (bool, error) {
+	roots, err := s.rootUsage()
+	if err != nil {
+		return false, err
+	}
+	c := &collection{s: s, o: o}
+	oldest := s.now().Add(-o.MaxAge)
+	for _, r := range roots {
+		c.sum += r.Bytes
+		if o.MaxAge > 0 && len(r.Names) == 0 && r.Used.Before(oldest) {
+			return true, nil
+		}
+	}
+	err = c.measure(false)
+	return o.MaxSize > 0 && c.sum > o.MaxSize, err
+}

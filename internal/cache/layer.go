@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -33,14 +32,12 @@ func (l *Layer) Close() { closeLock(l.lock) }
 // layer for many containers, made once. It is owned by this process's user.
 func (s *Store) Layer(files map[string][]byte) (*Layer, error) {
 	names := slices.Sorted(maps.Keys(files))
-	h := sha256.New()
 	for _, n := range names {
 		if !filepath.IsLocal(n) {
 			return nil, fmt.Errorf("make layer: bad path %q", n)
 		}
-		layerSum(h, n, files[n])
 	}
-	dir := s.path("layers", hex.EncodeToString(h.Sum(nil)))
+	dir := s.path("layers", layerName(files))
 	for {
 		l, err := s.lockLayer(dir, unix.LOCK_SH)
 		if err == nil {
@@ -58,9 +55,13 @@ func (s *Store) Layer(files map[string][]byte) (*Layer, error) {
 	}
 }
 
-// layerSum adds a file to what a layer is named by.
-func layerSum(h io.Writer, name string, content []byte) {
-	fmt.Fprintf(h, "%q %d\n%s", name, len(content), content)
+// layerName is the digest of a layer's paths and contents.
+func layerName(files map[string][]byte) string {
+	h := sha256.New()
+	for _, n := range slices.Sorted(maps.Keys(files)) {
+		fmt.Fprintf(h, "%q %d\n%s", n, len(files[n]), files[n])
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // lockLayer locks the folder itself: a lock file of its own would cost every run one more look-up.

@@ -8,12 +8,14 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/internal/debootstrap/archive"
+	"github.com/rootctl/rootctl/internal/debootstrap/control"
 	"github.com/rootctl/rootctl/internal/debootstrap/fetch"
 	"github.com/rootctl/rootctl/suites"
 )
@@ -377,6 +379,9 @@ func (j *job) make(ctx context.Context, ar packages, key keyed, l *resolved) (*R
 	if _, err := j.Store.Sweep(); err != nil { // what a power cut or a lost keeper left
 		j.Log.Debug("sweep the cache", "error", err)
 	}
+	if err := j.Store.Room(j.room(l.Lock)); err != nil {
+		return nil, err
+	}
 	temp, err := j.Store.Temp()
 	if err != nil {
 		return nil, err
@@ -398,6 +403,22 @@ func (j *job) make(ctx context.Context, ar packages, key keyed, l *resolved) (*R
 		return nil, j.keepLog(err, filepath.Join(temp.Path, "log"))
 	}
 	return j.seal(ctx, temp, tree, key, l, inst)
+}
+
+// room is what a build takes at least: its downloads, and its packages' files as their index says, within what a .deb
+// can hold. It takes little more, and what it lacks is told when it comes to that.
+func (j *job) room(lock *Lock) (need int64) {
+	for i := range lock.Packages {
+		p := &lock.Packages[i]
+		if !j.Store.HasDownload(p.SHA256, p.Size) {
+			need += p.Size
+		}
+		kib, err := strconv.ParseInt(control.Field(p.Stanza, "Installed-Size"), 10, 32)
+		if err == nil && kib > 0 {
+			need += min(kib<<10, 4*p.Size) * 9 / 10
+		}
+	}
+	return need
 }
 
 func (j *job) seal(ctx context.Context, temp *cache.Temp, tree string, key keyed, l *resolved, inst *Installed) (*Result, error) {

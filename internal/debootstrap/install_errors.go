@@ -36,10 +36,13 @@ func (e *ConfigureError) Error() string {
 	return b.String()
 }
 
+// CauseFull is the Cause of a script that found no room.
+const CauseFull = "the disk is full"
+
 // Cause is a likely reason that lies outside the package, or "".
 func (e *ConfigureError) Cause() string {
 	known := [][2]string{
-		{"No space left on device", "the disk is full"},
+		{"No space left on device", CauseFull},
 		{"Disk quota exceeded", "the disk quota is used up"},
 		{"Cannot allocate memory", "memory ran out"},
 		{"Exec format error", "the programs of this architecture do not run on this machine"},

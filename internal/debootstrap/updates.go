@@ -38,7 +38,12 @@ func (j *job) addUpdates(ctx context.Context, res *Result) error {
 		}
 	}
 	var found *InfoUpdates
+	var release func()
 	if err == nil {
+		release, err = j.holdStore(ctx)
+	}
+	if err == nil {
+		defer release()
 		found, err = newerThere(ctx, ar, r.Components, res.Lock)
 	}
 	switch {

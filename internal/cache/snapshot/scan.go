@@ -201,11 +201,20 @@ func openat(dir int, name string, flags int) (int, error) {
 // nodes and fifos may be m's alone and are not missed. Owners, modes, times and attributes are compared only if root
 // asks: another user's disk cannot express them, and m is authoritative.
 func (m *Manifest) Verify(ctx context.Context, tree string) ([]string, error) {
+	return m.compareWith(ctx, tree, unix.Geteuid() == 0)
+}
+
+// VerifyContent is Verify where the disk cannot express owners, modes, times and attributes: they are not compared.
+func (m *Manifest) VerifyContent(ctx context.Context, tree string) ([]string, error) {
+	return m.compareWith(ctx, tree, false)
+}
+
+func (m *Manifest) compareWith(ctx context.Context, tree string, metadata bool) ([]string, error) {
 	disk, _, err := scan(ctx, tree, ScanOptions{Epoch: math.MaxInt64}, io.Discard)
 	if err != nil {
 		return nil, fmt.Errorf("verify %s: %w", tree, err)
 	}
-	return m.diff(disk, unix.Geteuid() == 0), nil
+	return m.diff(disk, metadata), nil
 }
 
 // diff merges the two sorted lists.
