@@ -70,6 +70,7 @@ func newBuildCommand(a *app) *cobra.Command {
 	}
 	sel.register(c.Flags())
 	c.Flags().BoolVar(&sel.checkUpdates, "check-updates", false, "say how many packages have security updates: reads the security pocket's index")
+	c.Flags().BoolVar(&sel.check, "check", false, "build it again, cached or not, and fail if it comes out otherwise")
 	c.Flags().StringVar(&tag, "tag", "", "`name` for the root (a plain suite's root is named after it)")
 	c.Flags().StringVar(&userns, "userns", "own", "user namespace `mode` of maintainer scripts: own (root inside is nobody outside) or host")
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
@@ -107,7 +108,8 @@ type buildReport struct {
 	Mirror     string                   `json:"mirror"`
 	Pockets    []debootstrap.InfoPocket `json:"pockets"`
 	Updates    *debootstrap.InfoUpdates `json:"security_updates,omitempty"`
-	Seconds    map[string]float64       `json:"seconds"` // by stage
+	Seconds    map[string]float64       `json:"seconds"`           // by stage
+	Checked    bool                     `json:"checked,omitempty"` // built twice, and the same
 	Unverified bool                     `json:"unverified"`
 	Exceptions []string                 `json:"exceptions,omitempty"`
 	Unchecked  *time.Time               `json:"not_checked_since,omitempty"`
@@ -116,7 +118,7 @@ type buildReport struct {
 func newBuildReport(b *built) buildReport {
 	i := b.Info
 	r := buildReport{Name: b.name, Suite: i.Suite, Arch: i.Arch, Variant: i.Variant, Digest: "sha256:" + string(b.Root), Key: b.Key,
-		Cached: b.Cached, Packages: i.Packages, Downloaded: b.Downloaded, Seconds: b.Seconds, Unverified: i.Unverified,
+		Cached: b.Cached, Checked: b.Checked, Packages: i.Packages, Downloaded: b.Downloaded, Seconds: b.Seconds, Unverified: i.Unverified,
 		Exceptions: i.Exceptions, Unchecked: b.Unchecked, Pockets: i.Pockets, Updates: i.Updates}
 	if len(i.Pockets) > 0 {
 		r.Mirror = i.Pockets[0].Mirror
@@ -144,6 +146,9 @@ func (a *app) builtLine(b *built) (name string) {
 		what = "cached"
 	}
 	a.say("%s is %s: %d packages, %s, %.1f s", name, what, i.Packages, bytesText(i.TarSize), b.Total().Seconds())
+	if b.Checked {
+		a.say("built twice from the same inputs: both are %s", b.Root.Short())
+	}
 	for _, p := range i.Pockets {
 		a.say("from %s: %s of %s", p.Mirror, p.Suite, p.Date.UTC().Format(time.DateOnly))
 	}

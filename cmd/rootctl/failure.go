@@ -20,6 +20,7 @@ type failure struct {
 	Near    []string       `json:"did_you_mean,omitempty"` // names of suites
 	Mirrors []failedMirror `json:"mirrors,omitempty"`      // those asked, in order
 	Script  *failedScript  `json:"script,omitempty"`
+	Differ  []string       `json:"differ,omitempty"` // build --check: a line for each path
 }
 
 // failedMirror is a mirror that was of no use.
@@ -58,6 +59,10 @@ func (a *app) printFailure(err error, text, hint string, code int) {
 		for _, line := range script.LastLines {
 			f.Script.LastLines = append(f.Script.LastLines, oneLine(line))
 		}
+	}
+	var different *debootstrap.DifferentError
+	if errors.As(err, &different) {
+		f.Differ = different.Paths
 	}
 	_ = a.printJSON(f) // what it tells stands on stderr
 }

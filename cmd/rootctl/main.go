@@ -60,6 +60,7 @@ func (a *app) fail(ctx context.Context, err error) int {
 	text, hint, code := err.Error(), hintOf(err), a.codeFor(err)
 	fmt.Fprintf(a.stderr, "rootctl: %s\n", printable(text))
 	a.printScript(err)
+	a.printDifferent(err)
 	if hint != "" {
 		fmt.Fprintf(a.stderr, "hint: %s\n", printable(hint))
 	}
@@ -96,3 +97,20 @@ func (a *app) printScript(err error) {
 		fmt.Fprintf(a.stderr, "log: %s\n", failed.LogPath)
 	}
 }
+
+// printDifferent lists what a second build gave otherwise.
+func (a *app) printDifferent(err error) {
+	var different *debootstrap.DifferentError
+	if !errors.As(err, &different) {
+		return
+	}
+	for i, line := range different.Paths {
+		if i == maxDifferent {
+			fmt.Fprintf(a.stderr, "  and %d more: --json lists them\n", len(different.Paths)-i)
+			return
+		}
+		fmt.Fprintf(a.stderr, "  %s\n", oneLine(line))
+	}
+}
+
+const maxDifferent = 50

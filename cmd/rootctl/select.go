@@ -34,6 +34,7 @@ type selection struct {
 	offline      bool
 	fresh        bool
 	checkUpdates bool // of build alone
+	check        bool // of build alone
 
 	at       string
 	lockFile string // of build and run
@@ -88,7 +89,7 @@ func (s *selection) request(a *app, set *suites.Set, name string) (debootstrap.R
 	}
 	r.Pockets, r.Components, r.Include, r.Exclude = s.pockets, s.components, s.include, s.exclude
 	r.KeepMirror, r.NoVerify, r.AllowExpired, r.AllowOlder = s.keepMirror, s.noVerify, s.allowExpired, s.allowOlder
-	r.Offline, r.Fresh, r.CheckUpdates = s.offline, s.fresh, s.checkUpdates
+	r.Offline, r.Fresh, r.CheckUpdates, r.Check = s.offline, s.fresh, s.checkUpdates, s.check
 	if s.offline && s.fresh {
 		return r, withHint(&flagError{errors.New("--offline and --fresh contradict each other")}, "drop one of the two")
 	}

@@ -2,7 +2,6 @@ package debootstrap
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -59,6 +58,7 @@ type Result struct {
 	Downloaded int64              // bytes that came over the network, indices included
 	Seconds    map[string]float64 // by stage; download, unpack and configure overlap
 	Unchecked  *time.Time         // set when no mirror was asked: the archive's date that was used
+	Checked    bool               // it was built twice, and came out the same
 	took       time.Duration
 	resolve    cache.Digest // K1
 }
@@ -69,26 +69,6 @@ func (r *Result) Total() time.Duration { return r.took }
 // Ref is a nameless reference to the root.
 func (r *Result) Ref() cache.Ref {
 	return cache.Ref{Root: r.Root, Key: r.Key, Info: canonical(r.Info)}
-}
-
-// rootRecord is what stands in actions/ under a root key (K2), written once the root is sealed.
-type rootRecord struct {
-	Kind string       `json:"kind"` // "root"
-	Root cache.Digest `json:"root"`
-	Info Info         `json:"info"`
-	Lock *Lock        `json:"lock"`
-	// The selection's key (K1) that led to it first; "" in older records.
-	Resolve cache.Digest `json:"resolve,omitempty"`
-}
-
-// requestRecord stands under a request key: the root a request led to last.
-type requestRecord struct {
-	Kind string       `json:"kind"` // "request"
-	Root cache.Digest `json:"root"`
-	Key  cache.Digest `json:"key"`
-	Info Info         `json:"info"`
-	// The selection's key (K1) that led to it last; "" in older records.
-	Resolve cache.Digest `json:"resolve,omitempty"`
 }
 
 // job is one Build under way.
@@ -119,7 +99,7 @@ func (b *Builder) Build(ctx context.Context, req Request) (*Result, error) {
 		return j.fromCache(ctx)
 	}
 	ar, err := j.open(ctx)
-	if errors.Is(err, archive.ErrOffline) && !req.Fresh {
+	if errors.Is(err, archive.ErrOffline) && !req.Fresh && !req.Check {
 		return j.fromLast(ctx, err)
 	}
 	if err != nil {
@@ -177,66 +157,6 @@ func (j *job) timed(stage string, start time.Time) {
 	j.seconds[stage] += time.Since(start).Seconds()
 }
 
-// fromLast answers from the last build of the same request; cause is why no mirror could be asked, nil
-// when none was to be.
-func (j *job) fromLast(ctx context.Context, cause error) (*Result, error) {
-	ref, err := LastBuilt(j.Store, j.req)
-	if err == nil {
-		var lease *cache.Lease
-		if lease, err = j.Store.Lease(ctx, ref.Root); err == nil {
-			res, err := j.result(ref.Root, ref.Key, lease, ref.Info)
-			if err == nil && len(res.Info.Pockets) > 0 {
-				res.Unchecked = &res.Info.Pockets[0].Date
-			}
-			return res, err
-		}
-	}
-	switch {
-	case cause != nil:
-		return nil, cause
-	case errors.Is(err, cache.ErrNotFound):
-		return nil, &offlineMiss{j.req.Suite.Codename}
-	}
-	return nil, err
-}
-
-// offlineMiss is --offline for something the cache does not hold.
-type offlineMiss struct{ suite string }
-
-func (e *offlineMiss) Error() string {
-	return fmt.Sprintf("offline: no root of this request (suite %s and these flags) is in the cache", e.suite)
-}
-func (e *offlineMiss) Unwrap() error { return archive.ErrOffline }
-func (e *offlineMiss) Hint() string {
-	return "run it once without --offline, or see rootctl ls for what there is"
-}
-
-// LastBuilt is a nameless ref to the root that req led to last, or cache.ErrNotFound.
-func LastBuilt(s *cache.Store, req Request) (cache.Ref, error) {
-	req, err := req.normalize()
-	if err != nil {
-		return cache.Ref{}, err
-	}
-	var rec requestRecord
-	ok, err := s.LoadAction(requestKey(req).Key, &rec)
-	if err != nil {
-		return cache.Ref{}, err
-	}
-	if !ok || rec.Kind != "request" {
-		return cache.Ref{}, cache.ErrNotFound
-	}
-	return cache.Ref{Root: rec.Root, Key: rec.Key, Info: canonical(rec.Info)}, nil
-}
-
-func (j *job) result(root, key cache.Digest, lease *cache.Lease, info []byte) (*Result, error) {
-	res := &Result{Root: root, Key: key, Lease: lease, Cached: true, Seconds: j.seconds, took: time.Since(j.start), Downloaded: j.downloaded.Load()}
-	if err := json.Unmarshal(info, &res.Info); err != nil {
-		lease.Close()
-		return nil, fmt.Errorf("read the record of root %s: %w", root.Short(), err)
-	}
-	return res, nil
-}
-
 // fromArchive resolves against the archive and takes the root from the cache or makes it.
 func (j *job) fromArchive(ctx context.Context, ar *archive.Archive) (*Result, error) {
 	lock, err := j.resolve(ctx, ar)
@@ -253,6 +173,18 @@ type packages interface {
 
 // fromLock takes the root of a Lock from the cache or makes it.
 func (j *job) fromLock(ctx context.Context, ar packages, lock *resolved) (*Result, error) {
+	res, err := j.findOrMake(ctx, ar, lock)
+	if err == nil && j.req.Check {
+		if err = j.check(ctx, ar, lock, res); err != nil {
+			res.Lease.Close()
+			return nil, err
+		}
+		res.took = time.Since(j.start)
+	}
+	return res, err
+}
+
+func (j *job) findOrMake(ctx context.Context, ar packages, lock *resolved) (*Result, error) {
 	key := rootKey(lock.Lock)
 	if res, err := j.lookup(ctx, key, lock); res != nil || err != nil {
 		return res, err
@@ -311,98 +243,44 @@ func (j *job) lockKey(ctx context.Context, key cache.Digest, doing string) (*cac
 	return kl, err
 }
 
-// lookup leases the root of a key, nil when it is not there; the records of this request are brought
-// up to date, since a re-signed or newly verified archive may lead to a root that is there.
-func (j *job) lookup(ctx context.Context, key keyed, l *resolved) (*Result, error) {
-	var rec rootRecord
-	ok, err := j.Store.LoadAction(key.Key, &rec)
-	if err != nil || !ok || rec.Kind != "root" {
-		return nil, err
-	}
-	lease, err := j.Store.Lease(ctx, rec.Root)
-	if errors.Is(err, cache.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	// run needs the tree alone; a build answers for all of it, so it reads the manifest. A damaged one makes
-	// the root a miss, and it is built anew.
-	if _, err := lease.Manifest(); err != nil {
-		lease.Close()
-		j.Log.Warn("the cached root is damaged and is built anew", "root", rec.Root, "error", err)
-		return nil, nil
-	}
-	info := l.info
-	if j.fixed {
-		info = rec.Info // what a file says of its origin adds nothing to what is known of the root
-	}
-	info.Packages, info.Epoch, info.TarSize, info.Built = rec.Info.Packages, rec.Info.Epoch, rec.Info.TarSize, rec.Info.Built
-	info.Updates = rec.Info.Updates
-	res := &Result{Root: rec.Root, Key: key.Key, Lease: lease, Cached: true, Info: info, Lock: l.Lock, resolve: l.key.Key,
-		Seconds: j.seconds, took: time.Since(j.start), Downloaded: j.downloaded.Load()}
-	if err := j.remember(res, !verified(rec.Info) && verified(info)); err != nil {
-		lease.Close()
-		return nil, err
-	}
-	return res, nil
-}
-
-// remember writes the request's record, and the root's when it is new or was unverified until now. On
-// a read-only cache it does nothing.
-func (j *job) remember(res *Result, root bool) error {
-	if j.Store.ReadOnly() {
-		return nil
-	}
-	if root {
-		if err := j.Store.StoreAction(res.Key, rootRecord{kindRoot, res.Root, res.Info, res.Lock, res.resolve}); err != nil {
-			return fmt.Errorf("record the root: %w", err)
-		}
-	}
-	if j.fixed {
-		return nil
-	}
-	rk := requestKey(j.req)
-	var old requestRecord
-	want := requestRecord{kindRequest, res.Root, res.Key, res.Info, res.resolve}
-	if ok, err := j.Store.LoadAction(rk.Key, &old); err == nil && ok && string(canonical(old)) == string(canonical(want)) {
-		return nil
-	}
-	if err := errors.Join(j.Store.StoreInputs(rk.Key, rk.Input), j.Store.StoreAction(rk.Key, want)); err != nil {
-		return fmt.Errorf("record the request: %w", err)
-	}
-	return nil
-}
-
 // make downloads, installs, hashes and seals.
-func (j *job) make(ctx context.Context, ar packages, key keyed, l *resolved) (*Result, error) {
+func (j *job) make(ctx context.Context, ar packages, key keyed, l *resolved) (res *Result, err error) {
+	err = j.inTemp(ctx, ar, l, func(temp *cache.Temp, tree string, inst *Installed) error {
+		res, err = j.seal(ctx, temp, tree, key, l, inst)
+		return err
+	})
+	return res, err
+}
+
+// inTemp installs into a temporary folder, which is gone when use has returned.
+func (j *job) inTemp(ctx context.Context, ar packages, l *resolved, use func(*cache.Temp, string, *Installed) error) error {
 	if _, err := j.Store.Sweep(); err != nil { // what a power cut or a lost keeper left
 		j.Log.Debug("sweep the cache", "error", err)
 	}
 	if err := j.Store.Room(j.room(l.Lock)); err != nil {
-		return nil, err
+		return err
 	}
 	temp, err := j.Store.Temp()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer temp.Remove()
 	if j.Guard != nil {
 		release, err := j.Guard(temp)
 		if err != nil {
-			return nil, fmt.Errorf("guard the temporary folder: %w", err)
+			return fmt.Errorf("guard the temporary folder: %w", err)
 		}
 		defer release()
 	}
 	tree := filepath.Join(temp.Path, "root")
 	if err := os.Mkdir(tree, 0o755); err != nil {
-		return nil, err
+		return err
 	}
 	inst, err := j.install(ctx, ar, l.Lock, tree, filepath.Join(temp.Path, "log"))
 	if err != nil {
-		return nil, j.keepLog(err, filepath.Join(temp.Path, "log"))
+		return j.keepLog(err, filepath.Join(temp.Path, "log"))
 	}
-	return j.seal(ctx, temp, tree, key, l, inst)
+	return use(temp, tree, inst)
 }
 
 // room is what a build takes at least: its downloads, and its packages' files as their index says, within what a .deb
@@ -439,12 +317,15 @@ func (j *job) seal(ctx context.Context, temp *cache.Temp, tree string, key keyed
 	info := l.info
 	info.Packages, info.Epoch, info.TarSize, info.Built = len(l.Packages), inst.Epoch, size, j.Now().UTC().Truncate(time.Second)
 	res := &Result{Root: root, Key: key.Key, Lease: lease, Info: info, Lock: l.Lock, resolve: l.key.Key, Seconds: j.seconds, Downloaded: j.downloaded.Load()}
-	err = j.Store.StoreInputs(key.Key, key.Input)
+	err = j.keepFirst(ctx, key, res)
+	if err == nil {
+		err = j.Store.StoreInputs(key.Key, key.Input)
+	}
 	if err == nil {
 		err = j.remember(res, true)
 	}
 	if err != nil {
-		lease.Close()
+		res.Lease.Close()
 		return nil, err
 	}
 	res.took = time.Since(j.start)

@@ -69,6 +69,7 @@ var requestFields = map[string]string{
 	"CheckUpdates":                    "",
 	"At":                              "q", // what the archive had then is seen by its indices
 	"Snapshot":                        "",
+	"Check":                           "", // twice the same
 	"kept[]":                          "", // under KeepMirror alone
 }
 

@@ -34,6 +34,7 @@ type Request struct {
 	Offline      bool // ask no mirror
 	Fresh        bool // a mirror that does not answer is an error, even with a root at hand
 	CheckUpdates bool // ask the security pocket, if it is not taken from, what it has newer
+	Check        bool // build it again, cached or not, and compare
 
 	At       time.Time // as of when to read the archive, from the snapshot service; zero is now
 	Snapshot string    // the service's URLs, with {archive} and {time}; "" is the suite's
@@ -92,6 +93,9 @@ func (r Request) normalize() (Request, error) {
 		if err := check(); err != nil {
 			return r, err
 		}
+	}
+	if r.Check && r.Offline {
+		return r, &UsageError{What: "nothing can be built offline, so nothing compared", Next: "drop --offline or --check"}
 	}
 	for _, name := range append(slices.Clone(r.Components), r.Arch) {
 		if !isWord(name) {

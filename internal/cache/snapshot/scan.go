@@ -217,6 +217,9 @@ func (m *Manifest) compareWith(ctx context.Context, tree string, metadata bool) 
 	return m.diff(disk, metadata), nil
 }
 
+// Differences lists what o has otherwise than m, a line each: two manifests of what ought to be one root.
+func (m *Manifest) Differences(o *Manifest) []string { return m.diff(o, true) }
+
 // diff merges the two sorted lists.
 func (m *Manifest) diff(disk *Manifest, metadata bool) []string {
 	var out []string
@@ -230,7 +233,7 @@ func (m *Manifest) diff(disk *Manifest, metadata bool) []string {
 		}
 		switch {
 		case c < 0:
-			if !a[0].special() {
+			if disk.Digest != "" || !a[0].special() { // of a tree, which has no digest yet, that is all right
 				out = append(out, "missing "+quote(a[0].Path))
 			}
 			a = a[1:]
@@ -260,6 +263,8 @@ func (e *Entry) differs(o *Entry, metadata bool) string {
 		return fmt.Sprintf("size %d, not %d:", o.Size, e.Size)
 	case e.SHA256 != o.SHA256:
 		return "content"
+	case e.Major != o.Major || e.Minor != o.Minor:
+		return fmt.Sprintf("device %d,%d, not %d,%d:", o.Major, o.Minor, e.Major, e.Minor)
 	case !metadata:
 	case e.UID != o.UID || e.GID != o.GID:
 		return fmt.Sprintf("owner %d:%d, not %d:%d:", o.UID, o.GID, e.UID, e.GID)
