@@ -191,15 +191,41 @@ func (s *Set) Keyring(su Suite) ([][]byte, error) {
 	for _, k := range su.Keyrings {
 		b, _, err := s.read(path.Join("keyrings", k), maxKeyring)
 		if err != nil {
-			return nil, fmt.Errorf("read keyring of %s: %w", su.Codename, err)
+			return nil, &BadFile{fmt.Errorf("read keyring of %s: %w", su.Codename, err),
+				fmt.Sprintf("put it beside %s.toml: gpg --export KEY >keyrings/%s", su.Codename, k)}
 		}
 		keys = append(keys, b)
 	}
 	return keys, nil
 }
 
+// BadFile is a file of a user's suites that cannot be used.
+type BadFile struct {
+	error
+	hint string
+}
+
+func (e *BadFile) Unwrap() error { return e.error }
+
+// Hint is the next step to take.
+func (e *BadFile) Hint() string { return e.hint }
+
+// Brought says whether a suite of that codename is one of those that rootctl brings.
+func Brought(codename string) bool {
+	_, err := fs.Stat(embedded, codename+".toml")
+	return err == nil
+}
+
 // parse reads NAME.toml of the last layer that has it.
 func (s *Set) parse(name string) (Suite, error) {
+	su, err := s.parseFile(name)
+	if err != nil {
+		err = &BadFile{err, "docs/suites.md says what a suite's file may hold"}
+	}
+	return su, err
+}
+
+func (s *Set) parseFile(name string) (Suite, error) {
 	b, where, err := s.read(name+".toml", maxSuiteFile)
 	if err != nil {
 		return Suite{}, fmt.Errorf("read suite %s: %w", name, err)
@@ -259,6 +285,9 @@ func decode(b []byte, su *Suite) error {
 	var bad *toml.DecodeError
 	if errors.As(err, &bad) {
 		row, col := bad.Position()
+		if text := bad.Error(); strings.Contains(text, "cannot decode TOML string into") && strings.Contains(text, "[]string") {
+			return fmt.Errorf("line %d: want a list: [\"...\"]", row)
+		}
 		return fmt.Errorf("line %d, column %d: %w", row, col, err)
 	}
 	return err

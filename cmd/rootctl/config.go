@@ -134,7 +134,11 @@ func (a *app) configuredMirrors(s suites.Suite) ([]debootstrap.Mirror, error) {
 		}
 		return nil
 	}
-	for _, key := range []string{s.Codename, s.Family} {
+	keys := []string{s.Codename}
+	if len(c.Mirrors[s.Family]) > 0 && a.ofFamily(s) {
+		keys = append(keys, s.Family)
+	}
+	for _, key := range keys {
 		if err := add(key, ""); err != nil {
 			return nil, err
 		}

@@ -94,6 +94,9 @@ func parseMirror(raw string) (string, error) {
 // hostMirrors are the mirrors of the host's own apt sources for the suite's distribution.
 func (a *app) hostMirrors(s suites.Suite, arch string) []debootstrap.Mirror {
 	var out []debootstrap.Mirror
+	if !a.ofFamily(s) {
+		return nil
+	}
 	add := func(pocket string) {
 		for _, u := range archive.HostMirrors(os.DirFS("/"), s.Family, pocket, arch) {
 			out = append(out, debootstrap.Mirror{URL: u, Pocket: pocket, From: "host's apt sources"})
@@ -104,4 +107,18 @@ func (a *app) hostMirrors(s suites.Suite, arch string) []debootstrap.Mirror {
 		add(p.Name)
 	}
 	return out
+}
+
+// ofFamily says whether a suite lies on the mirrors of its family: one of a user's own that is signed by
+// other keys (Kali, Devuan) is only made as the family's are.
+func (a *app) ofFamily(s suites.Suite) bool {
+	if suites.Brought(s.Codename) {
+		return true
+	}
+	set, err := a.suites()
+	if err != nil {
+		return false
+	}
+	newest, ok := set.Defaults(s.Family)
+	return ok && slices.ContainsFunc(s.Keyrings, func(k string) bool { return slices.Contains(newest.Keyrings, k) })
 }

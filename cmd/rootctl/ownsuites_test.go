@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"maps"
 	"os"
 	"os/exec"
@@ -71,6 +72,15 @@ func TestDocumentedSuitesBuild(t *testing.T) {
 			list := rootctl("run", "-q", "own", "cat", "/etc/apt/sources.list")
 			if list != c.sources {
 				t.Errorf("sources.list:\n%swant:\n%s", list, c.sources)
+			}
+			// The family's mirrors are not asked for a suite of other keys.
+			own := "codename = \"" + c.name + "\"\n" + strings.Replace(file, c.mirror, server.URL, 1)
+			if err := errors.Join(os.WriteFile(filepath.Join(folder, c.name+".toml"), []byte(own), 0o644),
+				os.WriteFile(filepath.Join(folder, "..", "config.toml"), []byte("[mirrors]\ndebian = [\"http://127.0.0.1:1/debian\"]\n"), 0o644)); err != nil {
+				t.Fatal(err)
+			}
+			if out := rootctl("build", "--tag", "own", c.called); strings.Contains(out, "127.0.0.1:1/") || !strings.Contains(out, "from "+server.URL) {
+				t.Errorf("asked elsewhere:\n%s", out)
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rootctl/rootctl/internal/debootstrap/pgp"
 	"github.com/rootctl/rootctl/suites"
 )
 
@@ -40,7 +42,7 @@ func newSuitesCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := set.Check(); err != nil {
+			if err := errors.Join(set.Check(), checkKeyrings(set)); err != nil {
 				return withHint(err, "docs/suites.md says what a suite's file may hold")
 			}
 			rows := suiteRows(set, a.now())
@@ -58,6 +60,21 @@ func newSuitesCommand(a *app) *cobra.Command {
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// checkKeyrings reads the keys of users' suites; a file that is not there is set.Check's to tell.
+func checkKeyrings(set *suites.Set) error {
+	var errs []error
+	for _, su := range set.All() {
+		files, err := set.Keyring(su)
+		if suites.Brought(su.Codename) || err != nil {
+			continue
+		}
+		if _, err := pgp.ReadKeyring(files...); err != nil {
+			errs = append(errs, fmt.Errorf("keyrings of %s (%s): %w", su.Codename, strings.Join(su.Keyrings, ", "), err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (r suiteRow) state() string {

@@ -45,7 +45,7 @@ func (j *job) archiveOptions(pockets []string) (o archive.Options, err error) {
 	}
 	keyring, err := pgp.ReadKeyring(files...)
 	if err != nil {
-		return o, fmt.Errorf("read keyring: %w", err)
+		return o, fmt.Errorf("keyrings of %s (%s): %w", r.Suite.Codename, strings.Join(r.Suite.Keyrings, ", "), err)
 	}
 	o = archive.Options{
 		Suite: r.Suite, Keyring: keyring, Arch: r.Arch, Components: r.Components, Pockets: pockets,
