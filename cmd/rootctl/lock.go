@@ -198,15 +198,14 @@ func writeLockFile(name string, text []byte) (err error) {
 		}
 		mode = st.Mode().Perm()
 	}
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
-	if err != nil {
+	o := &output{path: name}
+	if err := o.create(); err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // gone by then if all went well
-	_, err = f.Write(text)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err != nil {
+	defer o.close()
+	_, err = o.f.Write(text)
+	if err = errors.Join(err, o.f.Chmod(mode)); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), name)
+	return o.publish()
 }

@@ -137,23 +137,38 @@ func (o *output) publish() error {
 	if err := o.f.Sync(); err != nil {
 		return err
 	}
-	if o.temp == "" {
-		o.temp = o.tempName()
-		if err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", o.f.Fd()), unix.AT_FDCWD, o.temp, unix.AT_SYMLINK_FOLLOW); err != nil {
-			o.temp = ""
-			return err
-		}
-	}
-	if err := os.Rename(o.temp, o.path); err != nil {
+	if err := o.appear(); err != nil {
 		return err
 	}
-	o.temp = ""
 	d, err := os.Open(filepath.Dir(o.path))
 	if err != nil {
 		return err
 	}
 	defer d.Close()
 	return d.Sync()
+}
+
+// appear gives the file its name. Only one that takes another's place has a name of its own for a moment, which a kill
+// in that moment leaves.
+func (o *output) appear() error {
+	if o.temp == "" {
+		link := func(to string) error {
+			return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", o.f.Fd()), unix.AT_FDCWD, to, unix.AT_SYMLINK_FOLLOW)
+		}
+		if err := link(o.path); err != unix.EEXIST {
+			return err
+		}
+		temp := o.tempName()
+		if err := link(temp); err != nil {
+			return err
+		}
+		o.temp = temp
+	}
+	err := os.Rename(o.temp, o.path)
+	if err == nil {
+		o.temp = ""
+	}
+	return err
 }
 
 // close leaves nothing of a file that is not finished.

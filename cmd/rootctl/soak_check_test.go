@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -48,8 +47,9 @@ func (s *soak) check(t *testing.T, roots int) {
 		return
 	}
 	s.readRoots(t, store, roots)
-	s.collect(t, store)
-	for _, name := range strange(t, s.dir) {
+	s.collect(t)
+	s.readImages(t)
+	for _, name := range append(strange(t, s.dir), s.outside(t)...) {
 		s.litter++
 		t.Errorf("litter: %s", name)
 	}
@@ -111,30 +111,57 @@ func (s *soak) readRoots(t *testing.T, store *cache.Store, n int) {
 	}
 }
 
-// evict takes a root that nobody uses.
-func (s *soak) evict(t *testing.T) {
-	store, err := cache.Open(s.dir, cache.Options{})
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	list, err := store.Roots()
+// readImages checks every blob, and that the index lists only what is there.
+func (s *soak) readImages(t *testing.T) {
+	t.Helper()
+	blobs := filepath.Join(s.dir, "oci/blobs/sha256")
+	entries, err := os.ReadDir(blobs)
 	if err != nil {
 		t.Error(err)
 	}
-	if len(list) == 0 {
-		return
+	for _, e := range entries {
+		b, err := os.ReadFile(filepath.Join(blobs, e.Name()))
+		if err != nil || string(cache.Sum(b)) != e.Name() {
+			s.wrong++
+			t.Errorf("blob %s: another digest, %v", e.Name(), err)
+		}
 	}
-	if err := store.Remove(list[rand.IntN(len(list))].Digest); err != nil && !errors.Is(err, cache.ErrBusy) {
-		t.Error(err)
+	b, err := os.ReadFile(filepath.Join(s.dir, "oci/index.json"))
+	if err != nil {
+		return // it is made when an image is
+	}
+	var index struct{ Manifests []struct{ Digest string } }
+	if err := json.Unmarshal(b, &index); err != nil {
+		s.wrong++
+		t.Errorf("index.json: %v", err)
+	}
+	for _, m := range index.Manifests {
+		if _, err := os.Stat(filepath.Join(blobs, strings.TrimPrefix(m.Digest, "sha256:"))); err != nil {
+			s.wrong++
+			t.Errorf("index.json: %v", err)
+		}
 	}
 }
 
+// outside lists what exports left beside their files.
+func (s *soak) outside(t *testing.T) (out []string) {
+	t.Helper()
+	entries, err := os.ReadDir(s.out)
+	if err != nil {
+		t.Error(err)
+	}
+	for _, e := range entries {
+		out = append(out, "beside the exports: "+e.Name())
+	}
+	return out
+}
+
 // collect has garbage collected; the parts of broken downloads go the second time.
-func (s *soak) collect(t *testing.T, store *cache.Store) {
+func (s *soak) collect(t *testing.T) {
 	for range 2 {
-		if _, err := store.Sweep(); err != nil {
-			t.Error(err)
+		if out, err := s.command(s.dir, "cache", "gc").CombinedOutput(); err != nil {
+			s.broken++
+			t.Errorf("rootctl cache gc: %v\n%s", err, out)
 		}
 	}
 }
