@@ -113,6 +113,9 @@ func (a *app) collect(ctx context.Context, store *cache.Store, o cache.CollectOp
 	if shown {
 		fmt.Fprint(a.stderr, "\r\x1b[K")
 	}
+	if err != nil && ctx.Err() != nil {
+		err = &interrupted{err, "the cache is whole, and what is not deleted yet goes with the next collection"}
+	}
 	return got, err
 }
 
@@ -164,7 +167,7 @@ func (a *app) collectAfter(ctx context.Context, store *cache.Store) error {
 	got, err := a.collect(ctx, store, o)
 	switch {
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return err
 	case errors.Is(err, cache.ErrBusy): // another one is at it
 	case err != nil:
 		a.warn("%v", err)

@@ -35,6 +35,9 @@ func newCacheVerifyCommand(a *app) *cobra.Command {
 			if o.Progress != nil {
 				fmt.Fprint(a.stderr, "\r\x1b[K")
 			}
+			if err != nil && c.Context().Err() != nil {
+				err = &interrupted{err, "what was found damaged until then is gone"}
+			}
 			if err != nil {
 				return err
 			}

@@ -26,6 +26,14 @@ const (
 	codeInterrupted = 130
 )
 
+// interrupted is a cancelled verb that says itself in what state it left things.
+type interrupted struct {
+	error
+	state string
+}
+
+func (e *interrupted) Unwrap() error { return e.error }
+
 // exitCode ends the process with a code and no further words.
 type exitCode struct{ code int }
 

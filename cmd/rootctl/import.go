@@ -98,6 +98,9 @@ func (a *app) importRoot(ctx context.Context, name string, fl *importFlags) erro
 			return fmt.Errorf("import %s: name %s: %w", name, fl.tag, err)
 		}
 	}
+	if err := a.collectAfter(ctx, store); err != nil {
+		return err
+	}
 	return a.reportImport(im, ref, fl)
 }
 

@@ -49,7 +49,10 @@ func execute(ctx context.Context, in *inside, args []string) int {
 // fail says on stderr, and under --json on stdout, why a command line failed, and gives its exit code.
 func (a *app) fail(ctx context.Context, err error) int {
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		const text = "interrupted; nothing was left behind"
+		text := "interrupted; nothing was left behind"
+		if stopped := (*interrupted)(nil); errors.As(err, &stopped) {
+			text = "interrupted; " + stopped.state
+		}
 		fmt.Fprintln(a.stderr, "rootctl: "+text)
 		a.printFailure(err, text, "", codeInterrupted)
 		if a.verbIsRun {

@@ -197,6 +197,7 @@ func TestRootless(t *testing.T) {
 			t.Run("own program", o.testOwnProgram)
 			t.Run("signals", o.testSignals)
 			t.Run("killed", o.testKilled)
+			t.Run("care", o.testCare)
 		})
 	}
 	t.Run("other ids later", func(t *testing.T) { testOtherIDs(t, f) })

@@ -75,9 +75,9 @@ func TestKilledAtRandom(t *testing.T) {
 		})
 	}
 	loop(func() (*exec.Cmd, time.Duration) { return process("work", s.Dir(), "1s"), time.Minute })
-	for range 2 {
+	for _, task := range []string{"evict", "collect", "collect"} {
 		loop(func() (*exec.Cmd, time.Duration) {
-			return process("evict", s.Dir()), time.Duration(20+rand.IntN(200)) * time.Millisecond
+			return process(task, s.Dir()), time.Duration(20+rand.IntN(200)) * time.Millisecond
 		})
 	}
 	wg.Wait()

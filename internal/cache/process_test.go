@@ -21,6 +21,7 @@ var tasks = map[string]func(s *Store, args []string) error{
 	"open":     func(*Store, []string) error { return nil },
 	"work":     taskWork,
 	"evict":    taskEvict,
+	"collect":  taskCollect,
 	"once":     taskOnce,
 	"count":    taskCount,
 	"hold":     taskHold,
@@ -107,7 +108,12 @@ func whole(ctx context.Context, l *Lease, name string) error {
 func fetch(ctx context.Context, s *Store, n int, pause time.Duration) error {
 	content := bytes.Repeat([]byte{byte(n)}, 5000+n*1000)
 	d := Sum(content)
-	err := s.Ensure(ctx, d, int64(len(content)), func(ctx context.Context, p *Part) error {
+	sl, err := s.LockStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer sl.Close()
+	err = s.Ensure(ctx, d, int64(len(content)), func(ctx context.Context, p *Part) error {
 		for p.Offset() < p.Size() {
 			if _, err := p.Write(content[p.Offset():min(p.Offset()+1000, p.Size())]); err != nil {
 				return err
@@ -176,6 +182,34 @@ func taskEvict(s *Store, _ []string) error {
 		}
 		if _, err := s.Sweep(); err != nil {
 			return err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// taskCollect collects with any bounds until it is killed.
+func taskCollect(s *Store, _ []string) error {
+	ctx := context.Background()
+	for {
+		o := CollectOptions{Wait: time.Duration(rand.IntN(20)) * time.Millisecond, DryRun: rand.IntN(5) == 0}
+		switch rand.IntN(4) {
+		case 0:
+			o.All = true
+		case 1:
+			o.MaxSize = 1
+		case 2:
+			o.MaxAge = 1
+		}
+		got, err := s.Collect(ctx, o)
+		if err != nil && !errors.Is(err, ErrBusy) {
+			return err
+		}
+		if err == nil && !o.DryRun {
+			for _, i := range got.Removed {
+				if i.Kind == KindRoot {
+					fmt.Println("evicted")
+				}
+			}
 		}
 		time.Sleep(10 * time.Millisecond)
 	}

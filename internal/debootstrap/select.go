@@ -234,11 +234,6 @@ func indexInputs(r Request, ar *archive.Archive) ([]indexInput, error) {
 func (j *job) selectPackages(ctx context.Context, ar *archive.Archive, req Request) (closure, error) {
 	j.Progress(Event{Stage: StageIndex, Total: 1})
 	defer j.Progress(Event{Stage: StageIndex, Done: 1, Total: 1})
-	release, err := j.holdStore(ctx)
-	if err != nil {
-		return closure{}, err
-	}
-	defer release()
 	var sources []resolve.Source
 	for _, p := range ar.Pockets {
 		for _, c := range req.Components {
@@ -264,18 +259,6 @@ func (j *job) selectPackages(ctx context.Context, ar *archive.Archive, req Reque
 		return closure{}, err
 	}
 	return newClosure(set, learned)
-}
-
-// holdStore keeps a collection from taking the indices while they are read.
-func (j *job) holdStore(ctx context.Context) (release func(), err error) {
-	if j.Store.ReadOnly() {
-		return func() {}, nil
-	}
-	l, err := j.Store.LockStore(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return l.Close, nil
 }
 
 // learnSums gives the SHA-256 of the packages of which the index states the SHA-512 alone.

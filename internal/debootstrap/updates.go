@@ -59,6 +59,18 @@ func (j *job) addUpdates(ctx context.Context, res *Result) error {
 	return j.noteUpdates(res)
 }
 
+// holdStore keeps a collection from taking the indices while they are read.
+func (j *job) holdStore(ctx context.Context) (release func(), err error) {
+	if j.Store.ReadOnly() {
+		return func() {}, nil
+	}
+	l, err := j.Store.LockStore(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return l.Close, nil
+}
+
 // noteUpdates adds what was found to the records of the root and of the request.
 func (j *job) noteUpdates(res *Result) error {
 	if j.Store.ReadOnly() {
