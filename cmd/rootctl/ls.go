@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"text/tabwriter"
@@ -12,11 +13,19 @@ import (
 
 	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/internal/debootstrap"
+	"github.com/rootctl/rootctl/suites"
 )
 
+// lsRow is one name, or one root without any; its fields are an interface to scripts.
 type lsRow struct {
 	Name       string                   `json:"name"` // "" for a root nobody named
 	Digest     string                   `json:"digest"`
+	Key        string                   `json:"key"`       // under which it was built last (K2), "" if that is not known
+	Names      []string                 `json:"names"`     // all names of this root
+	Tags       []string                 `json:"tags"`      // those of them that are no suite's own
+	DiskSize   int64                    `json:"disk_size"` // bytes unpacked, to about a fiftieth
+	Used       time.Time                `json:"last_used"` // give or take an hour
+	InUse      bool                     `json:"in_use"`    // by a run, build or export this moment
 	Suite      string                   `json:"suite"`
 	Variant    string                   `json:"variant"`
 	Arch       string                   `json:"arch"`
@@ -41,7 +50,7 @@ func newLsCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			rows, err := listRoots(store)
+			rows, err := a.listRoots(store)
 			if err != nil {
 				return err
 			}
@@ -79,6 +88,9 @@ func (r lsRow) note() string {
 	if r.Imported {
 		notes = append(notes, "imported")
 	}
+	if r.InUse {
+		notes = append(notes, "in use")
+	}
 	if u := r.Updates; u != nil && u.Packages > 0 {
 		notes = append(notes, fmt.Sprintf("%d security updates as of %s", u.Packages, u.Date.UTC().Format(time.DateOnly)))
 	}
@@ -95,43 +107,59 @@ func pocketDates(pockets []debootstrap.InfoPocket) string {
 }
 
 // listRoots lists every name whose root is there, then the roots without a name.
-func listRoots(store *cache.Store) ([]lsRow, error) {
-	roots, err := store.Roots()
+func (a *app) listRoots(store *cache.Store) ([]lsRow, error) {
+	roots, err := store.RootUsages()
 	if err != nil {
 		return nil, err
 	}
-	there := make(map[cache.Digest]bool, len(roots))
+	there := make(map[cache.Digest]cache.RootUsage, len(roots))
+	var nameless []cache.Digest
 	for _, r := range roots {
-		there[r.Digest] = true
+		there[r.Digest] = r
+		if len(r.Names) == 0 {
+			nameless = append(nameless, r.Digest)
+		}
 	}
 	refs, err := store.Refs()
 	if err != nil {
 		return nil, err
 	}
+	set, err := a.suites()
+	if err != nil {
+		a.log().Debug("the suites' names are not known", "error", err) // a list is worth more
+	}
 	rows := []lsRow{}
-	named := make(map[cache.Digest]bool, len(refs))
-	for _, r := range refs {
-		if there[r.Root] {
-			named[r.Root] = true
-			rows = append(rows, rowOf(r))
+	add := func(ref cache.Ref) {
+		if u, ok := there[ref.Root]; ok {
+			row := rowOf(ref)
+			row.Names, row.DiskSize, row.Used, row.InUse = append([]string{}, u.Names...), u.Bytes, u.Used.UTC().Truncate(time.Second), u.InUse
+			row.Tags = slices.DeleteFunc(slices.Clone(row.Names), func(name string) bool { return isPlainName(set, name) })
+			rows = append(rows, row)
 		}
 	}
+	for _, r := range refs {
+		add(r)
+	}
 	sort.Slice(rows, func(i, j int) bool { return rows[i].Name < rows[j].Name })
-	for _, r := range roots {
-		if named[r.Digest] {
-			continue
-		}
-		ref, err := debootstrap.RefOfRoot(store, r.Digest)
-		if err != nil {
-			return nil, err
-		}
-		rows = append(rows, rowOf(ref))
+	found := debootstrap.RefsOfRoots(store, nameless)
+	slices.Sort(nameless)
+	for _, d := range nameless {
+		add(found[d])
 	}
 	return rows, nil
 }
 
+// isPlainName says whether a name always means a suite, so that no tag can be it.
+func isPlainName(set *suites.Set, name string) bool {
+	if set == nil {
+		return false
+	}
+	req, err := parseName(set, name)
+	return err == nil && req.Name(hostArch()) == name
+}
+
 func rowOf(r cache.Ref) lsRow {
-	row := lsRow{Name: r.Name, Digest: "sha256:" + string(r.Root)}
+	row := lsRow{Name: r.Name, Digest: "sha256:" + string(r.Root), Key: string(r.Key)}
 	var i debootstrap.Info
 	if json.Unmarshal(r.Info, &i) != nil {
 		return row // a record of another version: the digest is all that is sure

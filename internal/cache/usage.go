@@ -69,13 +69,11 @@ const entryBytes = 1024
 func (s *Store) Usage() (*Usage, error) {
 	u := &Usage{}
 	var err error
-	if u.Roots, err = s.rootUsage(); err != nil {
-		return nil, fmt.Errorf("look at roots: %w", err)
+	if u.Roots, err = s.RootUsages(); err != nil {
+		return nil, err
 	}
 	roots := KindUsage{Kind: KindRoot, Items: len(u.Roots)}
-	for i := range u.Roots {
-		r := &u.Roots[i]
-		r.InUse = s.inUse(r.Digest)
+	for _, r := range u.Roots {
 		roots.Bytes += r.Bytes
 	}
 	u.Kinds = append(u.Kinds, roots)
@@ -110,6 +108,18 @@ var kindFolders = [...]struct {
 	{KindRecord, []string{"actions", "inputs", "refs", "releases", "use"}},
 	{KindLog, []string{"logs"}},
 	{KindTemp, []string{"tmp", "trash"}},
+}
+
+// RootUsages lists the whole roots, least recently used first. It reads a line of each manifest.
+func (s *Store) RootUsages() ([]RootUsage, error) {
+	roots, err := s.rootUsage()
+	if err != nil {
+		return nil, fmt.Errorf("look at roots: %w", err)
+	}
+	for i := range roots {
+		roots[i].InUse = !s.readOnly && s.inUse(roots[i].Digest) // there it cannot be told, and does not matter
+	}
+	return roots, nil
 }
 
 // rootUsage lists the whole roots, least recently used first. InUse is not filled in.

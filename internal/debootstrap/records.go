@@ -12,24 +12,34 @@ import (
 // RefOfRoot finds the record of a root that no name stands for, with empty Info if there is none. That of a build counts
 // for more than that of an import: the bytes are the same.
 func RefOfRoot(s *cache.Store, d cache.Digest) (cache.Ref, error) {
-	found := cache.Ref{Root: d, Info: canonical(Info{})}
+	return RefsOfRoots(s, []cache.Digest{d})[d], nil
+}
+
+// RefsOfRoots is RefOfRoot for many, with the records read once.
+func RefsOfRoots(s *cache.Store, roots []cache.Digest) map[cache.Digest]cache.Ref {
+	found := make(map[cache.Digest]cache.Ref, len(roots))
+	built := make(map[cache.Digest]bool)
+	for _, d := range roots {
+		found[d] = cache.Ref{Root: d, Info: canonical(Info{})}
+	}
+	if len(roots) == 0 {
+		return found
+	}
 	for key, raw := range s.Actions() {
 		var rec struct {
 			Kind string          `json:"kind"`
 			Root cache.Digest    `json:"root"`
 			Info json.RawMessage `json:"info"`
 		}
-		if json.Unmarshal(raw, &rec) != nil || rec.Root != d {
+		if json.Unmarshal(raw, &rec) != nil || rec.Kind != kindRoot && rec.Kind != "import" {
 			continue
 		}
-		switch rec.Kind {
-		case "root":
-			return cache.Ref{Root: d, Key: key, Info: rec.Info}, nil
-		case "import":
-			found.Key, found.Info = key, rec.Info
+		if _, wanted := found[rec.Root]; wanted && !built[rec.Root] {
+			found[rec.Root] = cache.Ref{Root: rec.Root, Key: key, Info: rec.Info}
+			built[rec.Root] = rec.Kind == kindRoot
 		}
 	}
-	return found, nil
+	return found
 }
 
 // importRecord stands in actions/ for an imported root.
