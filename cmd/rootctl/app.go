@@ -68,6 +68,7 @@ func newRootCommand(a *app) *cobra.Command {
 	}
 	c.AddCommand(newBuildCommand(a), newLockCommand(a), newLsCommand(a), newShowCommand(a),
 		newTagCommand(a), newUntagCommand(a), newSuitesCommand(a), newExportCommand(a), newImportCommand(a), newCacheCommand(a))
+	arrange(c)
 	return c
 }
 

@@ -68,6 +68,7 @@ func newBuildCommand(a *app) *cobra.Command {
 			return nil
 		},
 	}
+	c.Flags().SortFlags = false
 	sel.register(c.Flags())
 	c.Flags().BoolVar(&sel.checkUpdates, "check-updates", false, "say how many packages have security updates: reads the security pocket's index")
 	c.Flags().BoolVar(&sel.check, "check", false, "build it again, cached or not, and fail if it comes out otherwise")

@@ -14,9 +14,10 @@ import (
 func newCacheDfCommand(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "df",
-		Short: "say what takes how much room in the cache",
-		Args:  args(cobra.NoArgs),
+		Use:     "df",
+		Short:   "say what takes how much room in the cache",
+		Example: "  rootctl cache df\n  rootctl cache df --json",
+		Args:    args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			store, err := a.openStore()
 			if err != nil {

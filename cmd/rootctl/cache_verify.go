@@ -19,7 +19,8 @@ func newCacheVerifyCommand(a *app) *cobra.Command {
 		Long: "verify hashes every download, blob and record and checks every manifest; with --roots it compares the trees with\n" +
 			"their manifests, too. What is damaged is removed and made anew by the next build that wants it; a root in use is\n" +
 			"only reported. The exit code is 1 if anything was damaged.",
-		Args: args(cobra.NoArgs),
+		Example: "  rootctl cache verify",
+		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			store, err := a.openStore()
 			if err != nil {

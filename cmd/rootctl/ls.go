@@ -42,9 +42,10 @@ type lsRow struct {
 func newLsCommand(a *app) *cobra.Command {
 	var asJSON, digests bool
 	c := &cobra.Command{
-		Use:   "ls",
-		Short: "list the roots in the cache",
-		Args:  args(cobra.NoArgs),
+		Use:     "ls",
+		Short:   "list the roots in the cache",
+		Example: "  rootctl ls\n  rootctl ls --json",
+		Args:    args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			store, err := a.openStore()
 			if err != nil {

@@ -50,7 +50,7 @@ func newRunCommand(a *app) *cobra.Command {
 	}
 	f := c.Flags()
 	f.SetInterspersed(false)
-	sel.register(f)
+	f.SortFlags = false // what run is for comes first
 	f.StringVar(&fl.net, "net", "none", "network `mode`: none (loopback only) or host")
 	f.StringArrayVar(&fl.binds, "bind", nil, "show a folder or file of the host inside: `SRC[:DST][:ro][:idmap=identity]`, may be repeated")
 	f.BoolVar(&fl.here, "here", false, "bind the current folder at the same path and start there")
@@ -58,6 +58,7 @@ func newRunCommand(a *app) *cobra.Command {
 	f.StringArrayVar(&fl.env, "env", nil, "set a variable inside: `NAME=VALUE`, or NAME to pass the current value; may be repeated")
 	f.StringVar(&fl.userns, "userns", "own", "user namespace `mode`: own (root inside is nobody outside) or host (root inside is who called)")
 	f.BoolVar(&fl.noBuild, "no-build", false, "fail when the root is not in the cache")
+	sel.register(f)
 	return c
 }
 

@@ -41,7 +41,7 @@ type selection struct {
 }
 
 func (s *selection) register(f *pflag.FlagSet) {
-	f.StringVar(&s.variant, "variant", "", "packages to start from: "+strings.Join(resolve.Variants(), ", ")+" (default minbase); - is important")
+	f.StringVar(&s.variant, "variant", "", "`variant`, the packages to start from: "+strings.Join(resolve.Variants(), ", ")+" (default minbase); - is important")
 	f.StringVar(&s.arch, "arch", "", "Debian `architecture` (default the host's)")
 	f.StringSliceVar(&s.pockets, "pocket", nil, "also take packages from these `pockets`: updates,security")
 	f.StringSliceVar(&s.components, "components", nil, "archive `components` (default the suite's, mostly main)")

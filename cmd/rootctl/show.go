@@ -38,9 +38,10 @@ type shownPackage struct {
 func newShowCommand(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "show NAME",
-		Short: "say what a root holds, where it came from and who signed it",
-		Args:  args(cobra.ExactArgs(1)),
+		Use:     "show NAME",
+		Short:   "say what a root holds, where it came from and who signed it",
+		Example: "  rootctl show bionic\n  rootctl show --json 0bce22afc379",
+		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, names []string) error {
 			store, ref, err := a.find("show", names[0])
 			if err != nil {

@@ -34,9 +34,10 @@ type suiteRow struct {
 func newSuitesCommand(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "suites",
-		Short: "list the suites rootctl knows, those that are alive first",
-		Args:  args(cobra.NoArgs),
+		Use:     "suites",
+		Short:   "list the suites rootctl knows, those that are alive first",
+		Example: "  rootctl suites",
+		Args:    args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			set, err := a.suites()
 			if err != nil {

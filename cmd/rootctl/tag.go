@@ -41,9 +41,10 @@ func newTagCommand(a *app) *cobra.Command {
 
 func newUntagCommand(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:   "untag NAME",
-		Short: "take a name away; the root stays in the cache",
-		Args:  args(cobra.ExactArgs(1)),
+		Use:     "untag NAME",
+		Short:   "take a name away; the root stays in the cache",
+		Example: "  rootctl untag mine",
+		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, names []string) error {
 			store, err := a.openStore()
 			if err != nil {
