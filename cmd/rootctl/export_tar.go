@@ -18,21 +18,46 @@ func (e *exporting) writeTar(ctx context.Context) (*exportReport, error) {
 	}
 	defer out.close()
 	if e.plan.compress == snapshot.Zstd {
-		_, layer, err := e.image(ctx)
-		switch {
-		case err == nil:
-			_, err = copyAll(ctx, out, layer)
-			layer.Close()
-		case keepsNothing(err):
-			err = e.lease.WriteTar(ctx, out, e.plan.compress, e.bar)
-		}
-		if err != nil {
-			return nil, err
-		}
-	} else if err := e.lease.WriteTar(ctx, out, e.plan.compress, e.bar); err != nil {
+		err = e.writeLayer(ctx, out)
+	} else {
+		err = e.lease.WriteTar(ctx, out, e.plan.compress, e.bar)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return e.finish(out)
+}
+
+// writeLayer writes the image's layer. One that is made now goes to a regular file and into the cache at once.
+func (e *exporting) writeLayer(ctx context.Context, out *output) error {
+	var tee io.Writer
+	if !out.flat {
+		tee = out
+	}
+	out.known = "the layer's"
+	i, layer, err := e.image(ctx, tee)
+	if err == nil {
+		defer layer.Close()
+		out.known = i.Layer.Digest
+		if i.Teed {
+			return nil
+		}
+		_, err = copyAll(ctx, out, layer)
+		return err
+	}
+	if out.err != nil {
+		return out.err
+	}
+	if !keepsNothing(err) {
+		return err
+	}
+	out.known = ""
+	if out.n > 0 {
+		if err := out.reset(); err != nil {
+			return err
+		}
+	}
+	return e.lease.WriteTar(ctx, out, e.plan.compress, e.bar)
 }
 
 // finish makes the file appear and reports on it.
@@ -44,9 +69,9 @@ func (e *exporting) finish(out *output) (*exportReport, error) {
 	return &exportReport{Format: e.plan.format, Compression: string(e.plan.compress), Output: out.path, Digest: out.digest(), Size: out.n}, nil
 }
 
-// image is the root's image in the cache with its layer.
-func (e *exporting) image(ctx context.Context) (*cache.Image, *os.File, error) {
-	return e.store.Image(ctx, e.lease, cache.ImageOptions{Meta: e.meta(), Progress: e.bar,
+// image is the root's image in the cache with its layer. If it is made now, the layer goes to tee as well.
+func (e *exporting) image(ctx context.Context, tee io.Writer) (*cache.Image, *os.File, error) {
+	return e.store.Image(ctx, e.lease, cache.ImageOptions{Meta: e.meta(), Progress: e.bar, Tee: tee,
 		Waiting: func() { e.say("waiting for another export of %s", e.info.Suite) }})
 }
 
@@ -62,7 +87,7 @@ func keepsNothing(err error) bool {
 // layer is the image's layer in the wanted compression, measured: from the cache, or made in a file without a name.
 func (e *exporting) layer(ctx context.Context) (*cache.Image, *os.File, error) {
 	if e.plan.compress == snapshot.Zstd {
-		if i, layer, err := e.image(ctx); err == nil || !keepsNothing(err) {
+		if i, layer, err := e.image(ctx, nil); err == nil || !keepsNothing(err) {
 			return i, layer, err
 		}
 	}

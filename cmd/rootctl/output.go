@@ -17,6 +17,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+
+	"github.com/rootctl/rootctl/internal/cache"
 )
 
 // An output is a file on its way. A regular one is made beside its place, without a name where the file system can do
@@ -27,9 +29,12 @@ type output struct {
 	w    *bufio.Writer
 	h    hash.Hash
 	n    int64
-	temp string // name of the file until it is finished; "" if it has none, or is no regular one
-	flat bool   // no regular file
-	stop func() bool
+
+	known string // the digest that it will have, "" if it has to be reckoned
+	temp  string // name of the file until it is finished; "" if it has none, or is no regular one
+	flat  bool   // no regular file
+	stop  func() bool
+	err   error // what went wrong in writing
 }
 
 // createOutput begins to write path.
@@ -53,7 +58,11 @@ func (a *app) createOutput(ctx context.Context, path string) (*output, error) {
 	if o.flat {
 		o.stop = context.AfterFunc(ctx, func() { _ = o.f.SetWriteDeadline(time.Now()) }) // a file that cannot is no pipe
 	}
-	o.w = bufio.NewWriterSize(o.f, 256<<10)
+	var w io.Writer = o.f
+	if !o.flat {
+		w = cache.NewEager(o.f)
+	}
+	o.w = bufio.NewWriterSize(w, 256<<10)
 	return o, nil
 }
 
@@ -106,16 +115,36 @@ func besides(path string) string {
 // Write implements io.Writer.
 func (o *output) Write(b []byte) (int, error) {
 	n, err := o.w.Write(b)
-	o.h.Write(b[:n])
+	if o.known == "" {
+		o.h.Write(b[:n])
+	}
 	o.n += int64(n)
 	if err != nil {
-		err = fmt.Errorf("write %s: %w", o.path, err)
+		o.err = fmt.Errorf("write %s: %w", o.path, err)
+		err = o.err
 	}
 	return n, err
 }
 
+// reset begins a regular file again.
+func (o *output) reset() error {
+	o.w.Reset(o.f)
+	o.h, o.known = sha256.New(), ""
+	o.n = 0
+	_, err := o.f.Seek(0, io.SeekStart)
+	if err == nil {
+		err = o.f.Truncate(0)
+	}
+	return err
+}
+
 // digest is that of what was written, with "sha256:" before it.
-func (o *output) digest() string { return "sha256:" + hex.EncodeToString(o.h.Sum(nil)) }
+func (o *output) digest() string {
+	if o.known != "" {
+		return o.known
+	}
+	return "sha256:" + hex.EncodeToString(o.h.Sum(nil))
+}
 
 // finish makes the file appear, whole and on the disk.
 func (o *output) finish() error {

@@ -26,7 +26,7 @@ func (s *Store) writeBlob(fill func(io.Writer) error) (Digest, int64, error) {
 	}
 	defer f.Close()
 	h := sha256.New()
-	w := bufio.NewWriterSize(io.MultiWriter(f, h), 256<<10)
+	w := bufio.NewWriterSize(io.MultiWriter(NewEager(f), h), 256<<10)
 	err = fill(w)
 	if err == nil {
 		err = w.Flush()
@@ -40,6 +40,27 @@ func (s *Store) writeBlob(fill func(io.Writer) error) (Digest, int64, error) {
 	}
 	d := Digest(hex.EncodeToString(h.Sum(nil)))
 	return d, size, s.publish(f, s.blobPath(d), err)
+}
+
+// An Eager writes a file whose content the disk may have at once, so that the fsync at its end waits for less.
+type Eager struct {
+	f       *os.File
+	n, told int64
+}
+
+// NewEager writes to f from its beginning.
+func NewEager(f *os.File) *Eager { return &Eager{f: f} }
+
+const eagerStep = 4 << 20
+
+func (e *Eager) Write(b []byte) (int, error) {
+	n, err := e.f.Write(b)
+	e.n += int64(n)
+	if e.n-e.told >= eagerStep {
+		_ = unix.SyncFileRange(int(e.f.Fd()), e.told, e.n-e.told, unix.SYNC_FILE_RANGE_WRITE) // fsync tells what goes wrong
+		e.told = e.n
+	}
+	return n, err
 }
 
 // OpenBlob opens a blob after all of it was read and compared with its digest. One that is damaged is removed and, like

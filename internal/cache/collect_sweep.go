@@ -80,7 +80,11 @@ func (c *collection) sweepUnnamed() error {
 		}
 		c.sum -= l.bytes
 	}
-	return nil
+	if c.o.DryRun {
+		return nil
+	}
+	_, err := c.s.RebuildIndex(context.Background()) // images may have lost their blobs
+	return err
 }
 
 // dropNames takes away the names of roots that are gone.

@@ -2,8 +2,6 @@ package cache
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -36,6 +34,7 @@ type Image struct {
 	Root                    Digest
 	Layer, Config, Manifest oci.Descriptor
 	ConfigText, Text        []byte // of Config and Manifest
+	Teed                    bool   // the layer was made by this call, and is in ImageOptions.Tee
 }
 
 // NewImage describes root with a layer that holds its canonical tar in compression c and has that digest and size.
@@ -115,6 +114,7 @@ type ImageOptions struct {
 	Meta     ImageMeta
 	Waiting  func()    // called once if another process makes it; may be nil
 	Progress io.Writer // is written what of the tar is packed; may be nil
+	Tee      io.Writer // is written the layer while it is made; may be nil
 }
 
 // Image returns the image of the leased root, made at the first call and kept, and its layer, checked and open for
@@ -145,7 +145,7 @@ func (s *Store) image(ctx context.Context, l *Lease, o *ImageOptions) (*Image, *
 	if i, layer, err := s.lookUpImage(ctx, l.Root, o.Meta); i != nil || err != nil { // another process may have made it
 		return i, layer, err
 	}
-	rec, layer, err := s.layer(ctx, l, o)
+	rec, layer, teed, err := s.layer(ctx, l, o)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -154,6 +154,7 @@ func (s *Store) image(ctx context.Context, l *Lease, o *ImageOptions) (*Image, *
 		layer.Close()
 		return nil, nil, err
 	}
+	i.Teed = teed
 	return i, layer, nil
 }
 
@@ -183,26 +184,29 @@ func (s *Store) lookUpImage(ctx context.Context, root Digest, meta ImageMeta) (*
 }
 
 // layer finds the layer that an image of before has, or makes it.
-func (s *Store) layer(ctx context.Context, l *Lease, o *ImageOptions) (*imageRecord, *os.File, error) {
-	rec := &imageRecord{}
+func (s *Store) layer(ctx context.Context, l *Lease, o *ImageOptions) (rec *imageRecord, _ *os.File, teed bool, _ error) {
+	rec = &imageRecord{}
 	if ok, err := s.LoadAction(imageKey(l.Root), rec); err == nil && ok && rec.good() && rec.Root == l.Root {
 		rec.Meta = o.Meta
 		if layer, err := s.OpenBlob(ctx, rec.Blobs[0], rec.LayerSize); err == nil {
-			return rec, layer, nil
+			return rec, layer, false, nil
 		}
 	}
 	d, size, err := s.writeBlob(func(w io.Writer) error {
+		if o.Tee != nil {
+			w = io.MultiWriter(w, o.Tee)
+		}
 		return l.WriteTar(ctx, w, snapshot.Zstd, o.Progress)
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
 	layer, err := os.Open(s.blobPath(d))
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
 	return &imageRecord{Kind: "image", Root: l.Root, Compression: snapshot.Zstd, Encoder: snapshot.ZstdEpoch,
-		Blobs: []Digest{d}, LayerSize: size, Meta: o.Meta}, layer, nil
+		Blobs: []Digest{d}, LayerSize: size, Meta: o.Meta}, layer, o.Tee != nil, nil
 }
 
 // keepImage writes config and manifest, the record, and the image's place in the index.
@@ -232,16 +236,10 @@ func (l *Lease) WriteTar(ctx context.Context, w io.Writer, c snapshot.Compressio
 	if err != nil {
 		return err
 	}
-	h := sha256.New()
-	out := []io.Writer{pack, h}
 	if progress != nil {
-		out = append(out, progress)
-	}
-	err = m.WriteTar(ctx, io.MultiWriter(out...), l.Tree)
-	if err == nil {
-		if got := Digest(hex.EncodeToString(h.Sum(nil))); got != l.Root {
-			err = &snapshot.TreeError{Err: &MismatchError{Want: l.Root, Got: got}}
-		}
+		err = m.WriteTarSum(ctx, io.MultiWriter(pack, progress), l.Tree)
+	} else {
+		err = m.WriteTarSum(ctx, pack, l.Tree)
 	}
 	if err != nil {
 		return err // pack has nothing that needs an end, and its end would make the stream look whole

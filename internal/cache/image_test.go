@@ -96,7 +96,9 @@ func TestImage(t *testing.T) {
 		func() error { return os.Remove(s.path("oci/index.json")) },
 		func() error { return os.Truncate(s.path("oci/index.json"), 0) },
 		func() error { return os.WriteFile(s.path("oci/index.json"), []byte("{garbage"), 0o600) },
-		func() error { return os.WriteFile(s.path("oci/index.json"), []byte(strings.Replace(want, string(d[:8]), "00000000", 1)), 0o600) },
+		func() error {
+			return os.WriteFile(s.path("oci/index.json"), []byte(strings.Replace(want, string(d[:8]), "00000000", 1)), 0o600)
+		},
 		func() error { return os.Remove(s.path("oci/oci-layout")) },
 		func() error { return os.Truncate(s.path("locks/index"), 0) }, // killed before it wrote the index
 	} {

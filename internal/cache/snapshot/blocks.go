@@ -52,13 +52,12 @@ func (x *blockWriter) reuse() packed {
 	return packed{content: make([]byte, 0, x.size)}
 }
 
-// flush begins to pack the block. It waits until another may be packed.
+// flush begins to pack the block, when no more others are being packed than there are processors.
 func (x *blockWriter) flush() {
-	for len(x.pending) >= min(runtime.GOMAXPROCS(0), maxPackers) && x.err == nil {
-		x.take()
-	}
-	if x.err != nil {
-		return
+	var oldest *packed
+	if len(x.pending) >= min(runtime.GOMAXPROCS(0), maxPackers) {
+		p := <-x.pending[0]
+		x.pending, oldest = x.pending[1:], &p
 	}
 	done := make(chan packed, 1) // so that the goroutine ends in any case
 	p := x.now
@@ -68,14 +67,14 @@ func (x *blockWriter) flush() {
 		p.out, p.err = x.pack(p.out, p.content)
 		done <- p
 	}()
+	if oldest != nil {
+		x.take(*oldest)
+	}
 }
 
 // take writes the oldest block.
-func (x *blockWriter) take() {
-	p := <-x.pending[0]
-	x.pending = x.pending[1:]
-	x.err = p.err
-	if x.err == nil {
+func (x *blockWriter) take(p packed) {
+	if x.err = p.err; x.err == nil {
 		_, x.err = x.w.Write(p.out)
 		x.free = append(x.free, p)
 	}
@@ -86,11 +85,10 @@ func (x *blockWriter) Close() error {
 	if x.err == nil && (len(x.now.content) > 0 || !x.wrote) {
 		x.flush()
 	}
-	for len(x.pending) > 0 && x.err == nil {
-		x.take()
-	}
-	for _, p := range x.pending { // whoever packs still is waited for
-		<-p
+	for _, done := range x.pending { // after an error, too, whoever packs still is waited for
+		if p := <-done; x.err == nil {
+			x.take(p)
+		}
 	}
 	x.pending = nil
 	return x.err
