@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os/user"
 	"path/filepath"
 	"strings"
 
@@ -100,8 +101,14 @@ func (a *app) export(ctx context.Context, name string, fl *exportFlags) error {
 		return fmt.Errorf("export %s: read its record: %w", name, err)
 	}
 	a.warnUnverified(name, ref)
+	if err := e.forTool(); err != nil {
+		return fmt.Errorf("export %s: %w", name, err)
+	}
 	rep, err := e.write(ctx)
 	if err != nil {
+		return fmt.Errorf("export %s: %w", name, err)
+	}
+	if err := e.forToolAfter(ctx, rep); err != nil {
 		return fmt.Errorf("export %s: %w", name, err)
 	}
 	rep.Name, rep.Root, rep.Unverified = ref.Name, "sha256:"+string(ref.Root), e.info.Unverified
@@ -155,12 +162,18 @@ type exportPlan struct {
 	compress snapshot.Compression
 	output   string // "-": standard output
 	folder   bool   // an OCI layout folder rather than an archive
-	tool     string
+	tool     string // of --for; what follows is for it
+	given    bool   // the output was named
+
+	next       string     // how to use it
+	owner      *user.User // who the file is for; may be nil
+	stanza     string     // a file of configuration that goes with it, "" for none
+	stanzaText string
 }
 
 // planExport joins what the flags say with what the output's name says.
 func planExport(fl *exportFlags) (exportPlan, error) {
-	p := exportPlan{format: fl.format, compress: snapshot.Compression(fl.compress), output: fl.output, tool: fl.tool}
+	p := exportPlan{format: fl.format, compress: snapshot.Compression(fl.compress), output: fl.output, tool: fl.tool, given: fl.output != ""}
 	bad := func(hint, format string, args ...any) (exportPlan, error) {
 		return p, withHint(&flagError{fmt.Errorf(format, args...)}, "%s", hint)
 	}

@@ -1,8 +1,224 @@
 package main
 
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/rootctl/rootctl/internal/cache/snapshot"
+	"github.com/rootctl/rootctl/internal/debootstrap"
+)
+
 // The tools that --for knows.
 const (
 	toolSbuild   = "sbuild"
 	toolPbuilder = "pbuilder"
 	toolSchroot  = "schroot"
 )
+
+// Where root's tools look.
+const (
+	pbuilderTgz   = "/var/cache/pbuilder/base.tgz"
+	schrootRoots  = "/srv/chroot"
+	schrootConfig = "/etc/schroot/chroot.d"
+)
+
+// forTool turns --for into what to write, and where.
+func (e *exporting) forTool() error {
+	p := &e.plan
+	name := e.info.Suite + "-" + e.info.Arch
+	switch p.tool {
+	case "":
+		return nil
+	case toolSbuild:
+		return e.forSbuild(name)
+	case toolPbuilder:
+		p.next = "pbuilder build PACKAGE.dsc"
+		if p.given {
+			p.next = "pbuilder build --basetgz " + shellWord(p.output) + " PACKAGE.dsc"
+		} else {
+			p.output = pbuilderTgz
+		}
+		p.format, p.compress = formatTar, snapshot.Gzip
+	case toolSchroot:
+		return e.forSchroot(name)
+	}
+	return e.wantsBuildd()
+}
+
+// forToolAfter does what has to follow the export.
+func (e *exporting) forToolAfter(ctx context.Context, rep *exportReport) error {
+	p := &e.plan
+	if p.next != "" {
+		rep.Next = p.next
+	}
+	if err := giveTo(rep.Output, p.owner); err != nil {
+		return err
+	}
+	if p.stanza == "" {
+		return nil
+	}
+	out, err := e.createOutput(ctx, p.stanza)
+	if err != nil {
+		return err
+	}
+	defer out.close()
+	if _, err := out.Write([]byte(p.stanzaText)); err != nil {
+		return err
+	}
+	if err := out.finish(); err != nil {
+		return err
+	}
+	e.say("wrote %s", p.stanza)
+	return nil
+}
+
+// wantsBuildd says where a root lacks what packages are built with.
+func (e *exporting) wantsBuildd() error {
+	if e.info.Variant != "buildd" {
+		e.say("note: %s builds packages in roots of variant buildd, and this one is %s: rootctl build %s-buildd", e.plan.tool, e.info.Variant, e.info.Suite)
+	}
+	return nil
+}
+
+// forSbuild is for its unshare mode, which looks in the user's cache folder for SUITE-ARCH.t*.
+func (e *exporting) forSbuild(name string) error {
+	p := &e.plan
+	p.format = formatTar
+	p.next = "sbuild --chroot-mode=unshare -d " + e.info.Suite
+	if e.info.Arch != hostArch() {
+		p.next += " --arch=" + e.info.Arch
+	}
+	if p.given {
+		abs, err := filepath.Abs(p.output)
+		if err != nil {
+			return err
+		}
+		p.next += " -c " + shellWord(abs) + " PACKAGE.dsc"
+		return e.wantsBuildd()
+	}
+	p.next += " PACKAGE.dsc"
+	p.compress = snapshot.Zstd
+	dir, owner, err := e.sbuildFolder()
+	if err != nil {
+		return err
+	}
+	p.output, p.owner = filepath.Join(dir, name+".tar.zst"), owner
+	others, _ := filepath.Glob(filepath.Join(dir, name+".t*")) // the pattern is good
+	for _, o := range others {
+		if o != p.output {
+			return withHint(fmt.Errorf("%s is there as well, and sbuild takes either", o), "remove it, or name another file with -o")
+		}
+	}
+	return e.wantsBuildd()
+}
+
+// sbuildFolder makes the folder that sbuild looks in, of the user behind sudo if there is one.
+func (e *exporting) sbuildFolder() (string, *user.User, error) {
+	base, home := e.getenv("XDG_CACHE_HOME"), e.getenv("HOME")
+	owner := e.behindSudo()
+	if owner != nil {
+		base, home = "", owner.HomeDir // sudo's environment is not theirs
+	}
+	if !filepath.IsAbs(base) {
+		if home == "" {
+			return "", nil, withHint(errors.New("find sbuild's folder: neither XDG_CACHE_HOME nor HOME is set"), "name a file with -o")
+		}
+		base = filepath.Join(home, ".cache")
+	}
+	dir := filepath.Join(base, "sbuild")
+	for _, d := range []string{base, dir} {
+		err := os.Mkdir(d, 0o755)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err == nil {
+			err = giveTo(d, owner)
+		}
+		if err != nil {
+			return "", nil, err
+		}
+	}
+	return dir, owner, nil
+}
+
+// behindSudo is the ordinary user who called this through sudo, nil if nobody did.
+func (a *app) behindSudo() *user.User {
+	id := a.getenv("SUDO_UID")
+	if id == "" || id == "0" || os.Geteuid() != 0 || a.inside != nil {
+		return nil
+	}
+	u, err := user.LookupId(id)
+	if err != nil {
+		return nil
+	}
+	return u
+}
+
+// giveTo makes a file belong to a user; nil leaves it.
+func giveTo(path string, u *user.User) error {
+	if u == nil {
+		return nil
+	}
+	uid, err := strconv.Atoi(u.Uid)
+	if err != nil {
+		return err
+	}
+	gid, err := strconv.Atoi(u.Gid)
+	if err != nil {
+		return err
+	}
+	return os.Lchown(path, uid, gid)
+}
+
+// schrootMark begins the files in schroot's folder that are ours.
+const schrootMark = "# Made by rootctl export --for schroot.\n"
+
+// forSchroot is a folder, of which each session gets a copy by overlayfs, and a file that tells schroot of it.
+func (e *exporting) forSchroot(name string) error {
+	if os.Geteuid() != 0 || e.inside != nil {
+		return withHint(errors.New("schroot's chroots and their configuration belong to root"), "use sudo: sudo rootctl export --for schroot NAME")
+	}
+	p := &e.plan
+	p.format, p.compress, p.folder = formatDir, "", true
+	if !p.given {
+		if err := os.MkdirAll(schrootRoots, 0o755); err != nil {
+			return err
+		}
+		p.output = filepath.Join(schrootRoots, name)
+	}
+	abs, err := filepath.Abs(p.output)
+	if err != nil {
+		return err
+	}
+	p.output, name = abs, filepath.Base(abs)
+	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") != "" {
+		return withHint(&flagError{fmt.Errorf("schroot takes no chroot of the name %q", name)}, "small letters, digits, _ and -")
+	}
+	p.stanza = filepath.Join(schrootConfig, name)
+	if old, err := os.ReadFile(p.stanza); err == nil && !bytes.HasPrefix(old, []byte(schrootMark)) {
+		return withHint(fmt.Errorf("%s is there, and not of rootctl", p.stanza), "remove it, or name another folder with -o")
+	}
+	p.stanzaText = schrootStanza(name, abs, e.info, e.lease.Root, e.behindSudo())
+	p.next = "schroot -c " + name
+	return nil
+}
+
+func schrootStanza[D ~string](name, dir string, i debootstrap.Info, root D, u *user.User) string {
+	lines := []string{"[" + name + "]", fmt.Sprintf("description=%s %s %s, root %s", i.Suite, i.Variant, i.Arch, root[:12]),
+		"type=directory", "directory=" + dir, "union-type=overlay", "groups=root", "root-groups=root"}
+	if u != nil {
+		lines = append(lines, "users="+u.Username, "root-users="+u.Username)
+	}
+	if i.Arch == "i386" || i.Arch == "armhf" || i.Arch == "armel" {
+		lines = append(lines, "personality=linux32")
+	}
+	return schrootMark + strings.Join(lines, "\n") + "\n"
+}
