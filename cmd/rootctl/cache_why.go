@@ -59,8 +59,6 @@ func (a *app) printWhy(name string, w *debootstrap.Why) {
 		line("%s: miss: the same was built before, but its root was collected", name)
 	case debootstrap.WhyDamaged:
 		line("%s: miss: root %s is damaged", name, root)
-	case debootstrap.WhyForeign:
-		line("%s: miss: root %s was built with other id ranges than yours are now", name, root)
 	case debootstrap.WhyNever:
 		line("%s: miss: never built, and nothing else of %s was", name, w.Suite)
 	default:

@@ -51,7 +51,7 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 	b := debootstrap.Builder{
 		Store: store, Client: client, Suites: set, Exec: scripts, Guard: guardTemp,
 		Now: a.now, Log: a.log(), Progress: p.report, CanBuild: canBuild,
-		Owners: scripts.owners,
+		Owners: scripts.owners, Fit: a.fitOwners,
 	}
 	res, err := b.Build(ctx, req)
 	if err != nil && a.makeRoom(ctx, store, err) {

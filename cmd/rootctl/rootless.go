@@ -59,17 +59,20 @@ func (a *app) newOwners() *cache.Owners {
 	return nil
 }
 
-// fitOwners makes a root usable that the user has built with other ids than there are now.
+// fitOwners makes a root usable that was built with other ids than there are now, or copied without its owners.
 func (a *app) fitOwners(l *cache.Lease) error {
-	switch {
-	case a.inside == nil:
-	case !a.inside.single() && l.Flat():
-		return l.RestoreOwners()
-	case a.inside.single() && l.Foreign():
-		return withHint(fmt.Errorf("root %s was built with id ranges that you no longer have", l.Root.Short()),
-			"have them back (/etc/subuid, /etc/subgid, newuidmap), or build it again: rootctl --cache OTHERDIR build ...")
+	if os.Geteuid() != 0 {
+		return nil
 	}
-	return nil
+	fit, err := l.Fit(a.inside.single())
+	if err == nil && fit == cache.FitLost {
+		err = l.Restore(a.inside.single())
+	}
+	if fit == cache.FitForeign || errors.Is(err, unix.EPERM) && a.inside != nil {
+		return withHint(fmt.Errorf("root %s was built with id ranges that you no longer have", l.Root.Short()),
+			"rootctl build makes it anew for the ids that you have; or have the old ranges back (/etc/subuid, /etc/subgid, newuidmap)")
+	}
+	return err
 }
 
 // rootsCache is root's default cache.

@@ -30,7 +30,7 @@ const (
 	StageHash      = "hash"
 )
 
-// Builder makes roots. All fields but Guard, Owners, CanBuild and Progress are required.
+// Builder makes roots. All fields but Fit, Guard, Owners, CanBuild and Progress are required.
 type Builder struct {
 	Store    *cache.Store
 	Client   *fetch.Client
@@ -43,6 +43,8 @@ type Builder struct {
 	Owners *cache.Owners
 	// CanBuild is asked before anything is built; a hit does not ask.
 	CanBuild func() error
+	// Fit makes a cached root usable for this user; one that cannot be is built anew.
+	Fit func(*cache.Lease) error
 	// Guard puts a temporary folder under a process that removes it should this one die.
 	Guard func(*cache.Temp) (release func(), err error)
 }

@@ -113,6 +113,12 @@ func (j *job) lookup(ctx context.Context, key keyed, l *resolved) (*Result, erro
 		j.Log.Warn("the cached root is damaged and is built anew", "root", rec.Root, "error", err)
 		return nil, nil
 	}
+	if j.Fit != nil && !j.Store.ReadOnly() {
+		if err := j.Fit(lease); err != nil {
+			lease.Close()
+			return nil, j.discard(rec.Root, err)
+		}
+	}
 	info := l.info
 	if j.fixed {
 		info = rec.Info // what a file says of its origin adds nothing to what is known of the root
@@ -150,6 +156,19 @@ func (j *job) remember(res *Result, root bool) error {
 	}
 	if err := errors.Join(j.Store.StoreInputs(rk.Key, rk.Input), j.Store.StoreAction(rk.Key, want)); err != nil {
 		return fmt.Errorf("record the request: %w", err)
+	}
+	return nil
+}
+
+// discard makes room for a root that is built anew. What of it this user cannot delete stays in the trash.
+func (j *job) discard(root cache.Digest, why error) error {
+	j.Log.Warn("the cached root cannot be used and is built anew", "root", root, "error", why)
+	err := j.Store.Remove(root)
+	if errors.Is(err, cache.ErrBusy) {
+		return fmt.Errorf("%w, and it is in use", why)
+	}
+	if err != nil {
+		j.Log.Debug("delete the old root", "error", err)
 	}
 	return nil
 }

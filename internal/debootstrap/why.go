@@ -16,7 +16,6 @@ const (
 	WhyCached    = "cached"      // a hit
 	WhyCollected = "collected"   // it was built, and its root is gone since
 	WhyDamaged   = "damaged"     // it is there and not whole
-	WhyForeign   = "other ids"   // it was built by this user with other id ranges
 	WhyChanged   = "changed"     // something like it was built, and Changes say what differs
 	WhyNever     = "never built" // nothing of the suite was
 )
