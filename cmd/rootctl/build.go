@@ -19,18 +19,22 @@ func newBuildCommand(a *app) *cobra.Command {
 	var tag, userns string
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "build [flags] SUITE[-VARIANT][:ARCH]",
+		Use:   "build [flags] SUITE[-VARIANT][:ARCH] | --lock FILE [NAME...]",
 		Short: "make a root filesystem, or say that the cached one is current",
 		Example: "  rootctl build bionic\n  rootctl build trixie-buildd\n" +
 			"  rootctl build bookworm --include curl,ca-certificates --tag bookworm-curl\n" +
-			"  rootctl build bionic --mirror http://mirror.example.org/ubuntu --pocket updates,security --tag bionic-new",
-		Args: args(cobra.ExactArgs(1)),
+			"  rootctl build bionic --mirror http://mirror.example.org/ubuntu --pocket updates,security --tag bionic-new\n" +
+			"  rootctl build --lock rootctl.lock bionic --tag ci",
+		Args: args(sel.nameArgs),
 		RunE: func(c *cobra.Command, names []string) error {
 			if asJSON {
 				a.quiet = true
 			}
 			if err := checkBuildUsers(userns, sel.noVerify); err != nil {
 				return err
+			}
+			if sel.lockFile != "" {
+				return a.buildLocked(c.Context(), &sel, lockedFlags{tag: tag, hostUsers: userns == "host", json: asJSON}, names)
 			}
 			set, err := a.suites()
 			if err != nil {
@@ -44,11 +48,9 @@ func newBuildCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if !sel.offline { // which builds nothing
-				var done bool
-				if done, a.enterErr = a.enter(); done {
-					return nil
-				}
+			var done bool
+			if done, a.enterErr = a.enter(); done {
+				return nil
 			}
 			if req, err = a.settle(c.Context(), store, &sel, set, names[0], req, wrong); err != nil {
 				return err
@@ -70,6 +72,7 @@ func newBuildCommand(a *app) *cobra.Command {
 	}
 	c.Flags().SortFlags = false
 	sel.register(c.Flags())
+	sel.registerLock(c.Flags())
 	c.Flags().BoolVar(&sel.checkUpdates, "check-updates", false, "say how many packages have security updates: reads the security pocket's index")
 	c.Flags().BoolVar(&sel.check, "check", false, "build it again, cached or not, and fail if it comes out otherwise")
 	c.Flags().StringVar(&tag, "tag", "", "`name` for the root (a plain suite's root is named after it)")
@@ -112,6 +115,7 @@ type buildReport struct {
 	Seconds    map[string]float64       `json:"seconds"`           // by stage
 	Checked    bool                     `json:"checked,omitempty"` // built twice, and the same
 	Unverified bool                     `json:"unverified"`
+	Locked     bool                     `json:"locked,omitempty"` // by a lock file, and no verified archive has led to it
 	Exceptions []string                 `json:"exceptions,omitempty"`
 	Unchecked  *time.Time               `json:"not_checked_since,omitempty"`
 }
@@ -119,7 +123,7 @@ type buildReport struct {
 func newBuildReport(b *built) buildReport {
 	i := b.Info
 	r := buildReport{Name: b.name, Suite: i.Suite, Arch: i.Arch, Variant: i.Variant, Digest: "sha256:" + string(b.Root), Key: b.Key,
-		Cached: b.Cached, Checked: b.Checked, Packages: i.Packages, Downloaded: b.Downloaded, Seconds: b.Seconds, Unverified: i.Unverified,
+		Cached: b.Cached, Checked: b.Checked, Packages: i.Packages, Downloaded: b.Downloaded, Seconds: b.Seconds, Unverified: i.Unverified, Locked: i.Locked,
 		Exceptions: i.Exceptions, Unchecked: b.Unchecked, Pockets: i.Pockets, Updates: i.Updates}
 	if len(i.Pockets) > 0 {
 		r.Mirror = i.Pockets[0].Mirror
@@ -151,7 +155,11 @@ func (a *app) builtLine(b *built) (name string) {
 		a.say("built twice from the same inputs: both are %s", b.Root.Short())
 	}
 	for _, p := range i.Pockets {
-		a.say("from %s: %s of %s", p.Mirror, p.Suite, p.Date.UTC().Format(time.DateOnly))
+		from := "from " + p.Mirror
+		if p.Mirror == "" {
+			from = "locked"
+		}
+		a.say("%s: %s of %s", from, p.Suite, p.Date.UTC().Format(time.DateOnly))
 	}
 	if text := updatesText(i); text != "" {
 		a.say("%s", text)

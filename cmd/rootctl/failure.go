@@ -14,13 +14,14 @@ import (
 
 // failure is what --json prints on stdout in the place of a result; its fields are an interface to scripts.
 type failure struct {
-	Error   string         `json:"error"`
-	Hint    string         `json:"hint,omitempty"`
-	Code    int            `json:"code"`                   // the process's exit code
-	Near    []string       `json:"did_you_mean,omitempty"` // names of suites
-	Mirrors []failedMirror `json:"mirrors,omitempty"`      // those asked, in order
-	Script  *failedScript  `json:"script,omitempty"`
-	Differ  []string       `json:"differ,omitempty"` // build --check: a line for each path
+	Error   string                    `json:"error"`
+	Hint    string                    `json:"hint,omitempty"`
+	Code    int                       `json:"code"`                   // the process's exit code
+	Near    []string                  `json:"did_you_mean,omitempty"` // names of suites
+	Mirrors []failedMirror            `json:"mirrors,omitempty"`      // those asked, in order
+	Missing []debootstrap.MissingItem `json:"missing,omitempty"`      // offline: what would have to be fetched
+	Script  *failedScript             `json:"script,omitempty"`
+	Differ  []string                  `json:"differ,omitempty"` // build --check: a line for each path
 }
 
 // failedMirror is a mirror that was of no use.
@@ -52,6 +53,10 @@ func (a *app) printFailure(err error, text, hint string, code int) {
 		for _, t := range none.Tried {
 			f.Mirrors = append(f.Mirrors, failedMirror{t.Mirror, printable(t.Err.Error())})
 		}
+	}
+	var missing *debootstrap.Missing
+	if errors.As(err, &missing) {
+		f.Missing = missing.Items
 	}
 	var script *debootstrap.ConfigureError
 	if errors.As(err, &script) {

@@ -136,13 +136,15 @@ func (a *app) lockNew(ctx context.Context, sel *selection, fl *lockFlags, suites
 }
 
 // lock resolves what a name and flags ask for; change, if not nil, has the last word on the request.
-func (a *app) lock(ctx context.Context, sel *selection, name string, change func(*debootstrap.Request)) (l *debootstrap.Locked, root lockfile.Root, err error) {
+func (a *app) lock(ctx context.Context, sel *selection, name string, change func(*debootstrap.Request) error) (l *debootstrap.Locked, root lockfile.Root, err error) {
 	err = a.asked(ctx, sel, name, func(ctx context.Context, b *debootstrap.Builder, req debootstrap.Request) (err error) {
 		if req.NoVerify {
 			a.warn("--no-verify: nobody checks who made this archive")
 		}
 		if change != nil {
-			change(&req)
+			if err := change(&req); err != nil {
+				return err
+			}
 		}
 		l, err = b.Lock(ctx, req)
 		return err

@@ -36,6 +36,7 @@ type lsRow struct {
 	Updates    *debootstrap.InfoUpdates `json:"security_updates,omitempty"`
 	Built      time.Time                `json:"built"`
 	Unverified bool                     `json:"unverified"`
+	Locked     bool                     `json:"locked,omitempty"`   // by a lock file, and no verified archive has led to it
 	Imported   bool                     `json:"imported,omitempty"` // what it says of itself is not checked
 }
 
@@ -85,6 +86,9 @@ func (r lsRow) note() string {
 	var notes []string
 	if r.Unverified {
 		notes = append(notes, "UNVERIFIED")
+	}
+	if r.Locked {
+		notes = append(notes, "by a lock file")
 	}
 	if r.Imported {
 		notes = append(notes, "imported")
@@ -166,7 +170,7 @@ func rowOf(r cache.Ref) lsRow {
 		return row // a record of another version: the digest is all that is sure
 	}
 	row.Suite, row.Variant, row.Arch, row.Packages = i.Suite, i.Variant, i.Arch, i.Packages
-	row.Size, row.Built, row.Unverified = i.TarSize, i.Built, i.Unverified
+	row.Size, row.Built, row.Unverified, row.Locked = i.TarSize, i.Built, i.Unverified, i.Locked
 	row.Imported = i.Imported != nil
 	row.Pockets, row.Updates = i.Pockets, i.Updates
 	for _, p := range i.Pockets {

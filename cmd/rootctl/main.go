@@ -64,6 +64,7 @@ func (a *app) fail(ctx context.Context, err error) int {
 	fmt.Fprintf(a.stderr, "rootctl: %s\n", printable(text))
 	a.printScript(err)
 	a.printDifferent(err)
+	a.printMissing(err)
 	if hint != "" {
 		fmt.Fprintf(a.stderr, "hint: %s\n", printable(hint))
 	}

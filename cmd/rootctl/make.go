@@ -14,8 +14,10 @@ import (
 
 // buildOptions are what a build's caller wants beside the request.
 type buildOptions struct {
-	tag       string // for the root; "": the plain name of a plain request
-	hostUsers bool   // maintainer scripts run without a user namespace
+	tag       string            // for the root; "": the plain name of a plain request
+	lock      *debootstrap.Lock // build this, and not what the archive has now
+	noBuild   bool              // fail when the root is not in the cache
+	hostUsers bool              // maintainer scripts run without a user namespace
 }
 
 // build runs one build with progress painted, and names the root. The result's lease is the caller's.
@@ -42,6 +44,9 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 	defer p.close()
 	scripts := &executor{log: a.log(), note: a.say, inside: a.inside, owners: a.newOwners(), hostUsers: o.hostUsers, linux32: runner.Sisters(hostArch(), req.Arch)}
 	canBuild := func() (err error) {
+		if o.noBuild {
+			return withHint(&notFound{errors.New("it is not in the cache, and --no-build was given")}, "leave --no-build out")
+		}
 		if err = a.canBuild(); err == nil {
 			a.noteOtherCache(req.Name(hostArch()))
 			scripts.format, err = a.format(req.Arch)
@@ -53,7 +58,12 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 		Now: a.now, Log: a.log(), Progress: p.report, CanBuild: canBuild,
 		Owners: scripts.owners, Fit: a.fitOwners,
 	}
-	res, err := b.Build(ctx, req)
+	var res *debootstrap.Result
+	if o.lock != nil {
+		res, err = b.BuildLocked(ctx, o.lock, req, o.hostUsers)
+	} else {
+		res, err = b.Build(ctx, req)
+	}
 	if err != nil && a.makeRoom(ctx, store, err) {
 		res, err = b.Build(ctx, req)
 	}
@@ -71,10 +81,14 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 		}
 	}
 	name := tag
-	if name == "" && req.Plain() {
+	switch {
+	case name != "":
+	case o.lock != nil:
+		name = nameOf(store, req.Name(hostArch()), res.Root)
+	case req.Plain():
 		name = req.Name(hostArch())
 	}
-	if name != "" && !store.ReadOnly() {
+	if name != "" && !store.ReadOnly() && (tag != "" || o.lock == nil) {
 		ref := res.Ref()
 		ref.Name = name
 		if old, err := store.Ref(name); err == nil && old.Root != ref.Root {
@@ -92,6 +106,14 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 		}
 	}
 	return &built{res, name}, nil
+}
+
+// nameOf is a plain name if it stands for a root already: a lock file gives no such name.
+func nameOf(store *cache.Store, plain string, root cache.Digest) string {
+	if ref, err := store.Ref(plain); err != nil || ref.Root != root {
+		return ""
+	}
+	return plain
 }
 
 // onlyHint says after a failure of the mirrors of --only-mirror that there are others.

@@ -3,9 +3,129 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/debootstrap"
+	"github.com/rootctl/rootctl/internal/debootstrap/lockfile"
 )
 
-// relock is lock --update and lock --check.
-func (a *app) relock(_ context.Context, _ *selection, _ *lockFlags, _ string) error {
-	return errors.New("not yet")
+// relockReport is the --json object of lock --update and --check.
+type relockReport struct {
+	File    string          `json:"file"`
+	Current bool            `json:"current"` // nothing would be installed that differs
+	Written bool            `json:"written"`
+	Roots   []lockfile.Diff `json:"roots"`
+}
+
+// relock is lock --update and lock --check: the roots of a file, as they were asked for, resolved anew. A
+// root of which nothing that is installed has changed stays in the file as it is.
+func (a *app) relock(ctx context.Context, sel *selection, fl *lockFlags, name string) error {
+	file, err := readLockFile(name)
+	if err != nil {
+		return err
+	}
+	if err := checkRelockKeyring(sel, file); err != nil {
+		return err
+	}
+	report := relockReport{File: name, Current: true, Roots: []lockfile.Diff{}}
+	for _, n := range file.Names() {
+		was := file.Roots[n]
+		now, err := a.relockRoot(ctx, *sel, was)
+		if err != nil {
+			return fmt.Errorf("lock file %s: %s: %w", name, n, err)
+		}
+		d, err := lockfile.Compare(n, was, now)
+		if err != nil {
+			return fmt.Errorf("lock file %s: %s: %w", name, n, err)
+		}
+		report.Roots = append(report.Roots, d)
+		if !d.Current || was.Request.At != now.Request.At {
+			report.Current = report.Current && d.Current
+			report.Written = fl.update
+			file.Roots[n] = now
+		}
+	}
+	if report.Written {
+		text, err := lockfile.Encode(file)
+		if err != nil {
+			return err
+		}
+		if err := writeLockFile(name, text); err != nil {
+			return err
+		}
+	}
+	if err := a.printRelock(report, fl.json); err != nil {
+		return err
+	}
+	if fl.check && !report.Current {
+		a.exit = codeFailed
+	}
+	return nil
+}
+
+func (a *app) printRelock(r relockReport, asJSON bool) error {
+	if asJSON {
+		return a.printJSON(r)
+	}
+	for _, d := range r.Roots {
+		if a.quiet && d.Current {
+			continue
+		}
+		if err := d.Text(a.stdout); err != nil {
+			return err
+		}
+	}
+	if r.Written {
+		a.say("%s is written", r.File)
+	}
+	return nil
+}
+
+// checkRelockKeyring wants --keyring where a root was locked with keys of its own, the same ones.
+func checkRelockKeyring(sel *selection, file lockfile.File) error {
+	var own string
+	for _, n := range file.Names() {
+		if len(file.Roots[n].Request.Keyring) > 0 {
+			own = n
+		}
+	}
+	switch {
+	case own == "" && sel.keyring != "":
+		return withHint(&flagError{errors.New("no root of the file was locked with --keyring")}, "leave it out: the suites' own keys count")
+	case own != "" && sel.keyring == "":
+		return withHint(&flagError{fmt.Errorf("%s was locked with keys of its own", own)}, "give them again: --keyring FILE")
+	}
+	return nil
+}
+
+// relockRoot resolves what was asked for a root.
+func (a *app) relockRoot(ctx context.Context, sel selection, was lockfile.Root) (lockfile.Root, error) {
+	q := was.Request
+	sel.pockets, sel.components, sel.include, sel.exclude = q.Pockets, q.Components, q.Include, q.Exclude
+	sel.keepMirror, sel.noVerify = q.KeepMirror, q.NoVerify
+	sel.fresh = !sel.offline // what was read once says nothing of now
+	if sel.at == "" {
+		sel.at = q.At
+	}
+	if sel.at != "" {
+		sel.mirrors, sel.onlyMirror = nil, false
+	}
+	if len(q.Keyring) == 0 {
+		sel.keyring = ""
+	}
+	_, now, err := a.lock(ctx, &sel, lockfile.Name(was.Suite, was.Variant, was.Arch), func(r *debootstrap.Request) error {
+		r.Epoch = nil
+		if n, err := strconv.ParseInt(was.Epoch, 10, 64); err == nil {
+			r.Epoch = &n
+		}
+		for i, k := range r.Keyring {
+			if i >= len(q.Keyring) || cache.Sum(k) != q.Keyring[i] {
+				return withHint(&flagError{errors.New("other keys than it was locked with")}, "give the same --keyring, or lock it anew: rootctl lock SUITE...")
+			}
+		}
+		return nil
+	})
+	return now, err
 }

@@ -59,6 +59,7 @@ func newRunCommand(a *app) *cobra.Command {
 	f.StringVar(&fl.userns, "userns", "own", "user namespace `mode`: own (root inside is nobody outside) or host (root inside is who called)")
 	f.BoolVar(&fl.noBuild, "no-build", false, "fail when the root is not in the cache")
 	sel.register(f)
+	sel.registerLock(f)
 	return c
 }
 
@@ -114,6 +115,9 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 
 // rootFor leases the root a name and selecting flags stand for, and says its architecture. It asks no mirror for a cached one.
 func (a *app) rootFor(ctx context.Context, store *cache.Store, sel *selection, name string, noBuild bool) (_ *cache.Lease, arch string, _ error) {
+	if sel.lockFile != "" {
+		return a.lockedRootFor(ctx, store, sel, name, noBuild)
+	}
 	if !sel.given() {
 		ref, err := a.cached(store, name)
 		if err == nil {

@@ -44,6 +44,7 @@ func TestScripts(t *testing.T) {
 	unsignedServer := unsigned.Serve(t)
 	more := mirrorEnv(t, archive)
 	maps.Copy(more, suiteEnv(t, archive))
+	maps.Copy(more, lockEnv(t, archive))
 	keyring := filepath.Join(t.TempDir(), "fixture.gpg")
 	if err := os.WriteFile(keyring, archive.Keyring(), 0o644); err != nil {
 		t.Fatal(err)

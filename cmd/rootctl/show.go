@@ -119,7 +119,11 @@ func (a *app) printShown(s shown) error {
 		row("exclude", "%s", strings.Join(s.Exclude, " "))
 	}
 	for _, p := range s.Pockets {
-		row("pocket", "%s, %s of %s, from %s", p.Name, p.Suite, p.Date.UTC().Format(time.RFC3339), p.Mirror)
+		from := "from " + p.Mirror
+		if p.Mirror == "" {
+			from = "by a lock file"
+		}
+		row("pocket", "%s, %s of %s, %s", p.Name, p.Suite, p.Date.UTC().Format(time.RFC3339), from)
 		for _, by := range p.Signers {
 			row("signed by", "%s", by)
 		}
@@ -129,6 +133,9 @@ func (a *app) printShown(s shown) error {
 	}
 	if s.Unverified {
 		row("signed by", "UNVERIFIED: built with --no-verify")
+	}
+	if s.Locked {
+		row("locked", "a lock file named the packages and says who signed the archive: nobody has checked that here")
 	}
 	for _, e := range a.remarks(s.Info) {
 		row("note", "%s", e)

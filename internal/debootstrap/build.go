@@ -84,6 +84,7 @@ type job struct {
 	told       sync.Map           // mirrors of which passed has told
 	debStart   atomic.Int64       // value of downloaded when the .debs began
 	debBytes   atomic.Int64       // bytes of .debs to fetch, 0 until that is known
+	vouched    bool               // with fixed: the user does all the same
 	fixed      bool               // by a Lock that somebody wrote down: no request led to it, and nobody vouches for it
 }
 
@@ -191,16 +192,16 @@ func (j *job) findOrMake(ctx context.Context, ar packages, lock *resolved) (*Res
 	if res, err := j.lookup(ctx, key, lock); res != nil || err != nil {
 		return res, err
 	}
+	if j.CanBuild != nil {
+		if err := j.CanBuild(); err != nil {
+			return nil, err
+		}
+	}
 	if j.req.Offline {
 		if err := j.missing(lock.Lock); err != nil {
 			return nil, err
 		}
 		ar = nowhere{len(lock.Packages)}
-	}
-	if j.CanBuild != nil {
-		if err := j.CanBuild(); err != nil {
-			return nil, err
-		}
 	}
 	sl, err := j.Store.LockStore(ctx) // nothing fetched from here on is collected before the record names it
 	if err != nil {

@@ -46,7 +46,7 @@ func (j *job) install(ctx context.Context, ar packages, lock *Lock, tree, log st
 	g.Go(func() error {
 		var err error
 		inst, err = Install(ctx, lock, InstallOptions{
-			Tree: tree, Open: d.open, Exec: j.Exec, Owners: j.Owners, Log: out, Progress: j.stageTimer(), Unpacked: flush, Unvouched: j.fixed,
+			Tree: tree, Open: d.open, Exec: j.Exec, Owners: j.Owners, Log: out, Progress: j.stageTimer(), Unpacked: flush, Unvouched: j.fixed && !j.vouched,
 		})
 		return err
 	})

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rootctl/rootctl/internal/cache"
@@ -98,8 +100,9 @@ func (j *job) lastLock(cause error) (*Locked, error) {
 // BuildLocked returns the root of a Lock that somebody wrote down. Of req the mirrors, the suite's, the
 // snapshot service and Offline count. The bytes are what the Lock's digests say or there is no root; who
 // signed the archive nobody checks, so the root's Info says Locked, unless a verified build has made the
-// same root before. A root that is there is found without asking anybody.
-func (b *Builder) BuildLocked(ctx context.Context, l *Lock, req Request) (*Result, error) {
+// same root before. A root that is there is found without asking anybody. Scripts are granted as little as
+// those of an unverified archive unless the user has vouched for the Lock.
+func (b *Builder) BuildLocked(ctx context.Context, l *Lock, req Request, vouched bool) (*Result, error) {
 	if err := l.Validate(); err != nil {
 		return nil, err
 	}
@@ -114,14 +117,29 @@ func (b *Builder) BuildLocked(ctx context.Context, l *Lock, req Request) (*Resul
 	}
 	req.Arch, req.Variant = l.Arch, l.Variant
 	req.Suite.Codename = l.Suite
-	j := &job{Builder: b, req: req, start: time.Now(), seconds: make(map[string]float64), fixed: true}
+	j := &job{Builder: b, req: req, start: time.Now(), seconds: make(map[string]float64), fixed: true, vouched: vouched}
 	info := req.info(l.Releases, nil)
-	info.Locked = true
+	info.Locked, info.Sources = true, sourceIn(l)
 	pool := &archive.Pool{Mirrors: make(map[string][]string), Client: b.Client, Store: b.Store, Log: b.Log, OnBytes: j.received}
 	for _, r := range l.Releases {
 		pool.Mirrors[r.Pocket] = req.lockedMirrors(r, b.Now())
 	}
 	return j.fromLock(ctx, pool, &resolved{Lock: l, info: info})
+}
+
+// sourceIn is the mirror that a Lock's sources.list names first.
+func sourceIn(l *Lock) string {
+	for _, f := range l.Files {
+		if f.Path != "/etc/apt/sources.list" {
+			continue
+		}
+		for _, word := range strings.Fields(f.Content) {
+			if u, err := url.Parse(word); err == nil && u.Scheme != "" && u.Host != "" {
+				return withoutUser(word)
+			}
+		}
+	}
+	return ""
 }
 
 // lockedMirrors are where to look for a pocket's packages: the mirrors as for a build, the snapshot service
@@ -170,7 +188,7 @@ func KeyOf(l *Lock) cache.Digest { return rootKey(l).Key }
 
 // Missing is what would have to be fetched.
 type Missing struct {
-	What  string // "the root's packages", "indices"
+	What  string // "packages", or what else is missing
 	Of    int    // how many there are in all, 0 if that is not known
 	Items []MissingItem
 	Next  string // the next step

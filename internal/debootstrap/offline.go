@@ -51,7 +51,7 @@ func (j *job) atHand() (*archive.Archive, error) {
 
 // missing lists the packages of a Lock that would have to be fetched, nil if there are none.
 func (j *job) missing(l *Lock) error {
-	m := &Missing{What: "the root's packages", Of: len(l.Packages), Next: "run it once without --offline"}
+	m := &Missing{What: "packages", Of: len(l.Packages), Next: "run it once without --offline"}
 	for _, p := range l.Packages {
 		if !j.Store.HasDownload(p.SHA256, p.Size) {
 			m.Items = append(m.Items, MissingItem{p.Name + " " + p.Version, p.Path, p.Size})
@@ -67,7 +67,7 @@ func (j *job) missing(l *Lock) error {
 type nowhere struct{ of int }
 
 func (n nowhere) Fetch(_ context.Context, _ string, f archive.File) error {
-	return &Missing{What: "the root's packages", Of: n.of, Items: []MissingItem{{f.Path + " (damaged)", f.Path, f.Size}}, Next: "run it once without --offline"}
+	return &Missing{What: "packages", Of: n.of, Items: []MissingItem{{f.Path + " (damaged)", f.Path, f.Size}}, Next: "run it once without --offline"}
 }
 
 // verified says whether the record of a root says that an archive whose signatures were checked led to it.

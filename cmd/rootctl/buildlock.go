@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/debootstrap"
+	"github.com/rootctl/rootctl/internal/debootstrap/lockfile"
+	"github.com/rootctl/rootctl/internal/runner"
+	"github.com/rootctl/rootctl/suites"
+)
+
+func (s *selection) registerLock(f *pflag.FlagSet) {
+	f.StringVar(&s.lockFile, "lock", "", "make exactly what this lock `file` says, from any mirror that has the bytes")
+}
+
+// nameArgs wants one name, or with --lock any number.
+func (s *selection) nameArgs(c *cobra.Command, given []string) error {
+	if s.lockFile != "" {
+		return nil
+	}
+	return cobra.ExactArgs(1)(c, given)
+}
+
+// checkLocked refuses flags that say what the lock file says.
+func (s *selection) checkLocked() error {
+	if s.given() || s.checkUpdates {
+		return withHint(&flagError{errors.New("what a root is made of stands in the lock file")}, "drop --lock, or all of the flags that select packages or keys")
+	}
+	if s.offline && (s.fresh || s.check) {
+		return withHint(&flagError{errors.New("--offline goes neither with --fresh nor with --check")}, "drop --offline")
+	}
+	return nil
+}
+
+// lockedRoot is a root of a lock file, ready to be built.
+type lockedRoot struct {
+	name string // in the file
+	lock *debootstrap.Lock
+	req  debootstrap.Request
+}
+
+// lockedRoots reads the lock file and picks its roots by their names, all if none are given.
+func (s *selection) lockedRoots(a *app, names []string) ([]lockedRoot, error) {
+	if err := s.checkLocked(); err != nil {
+		return nil, err
+	}
+	file, err := readLockFile(s.lockFile)
+	if err != nil {
+		return nil, err
+	}
+	set, err := a.suites()
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		names = file.Names()
+	}
+	var all []lockedRoot
+	for _, name := range names {
+		found, ok := file.Find(name, hostArch())
+		if req, err := parseName(set, name); !ok && err == nil { // another spelling: 18.04, bionic-minbase
+			found, ok = file.Find(lockfile.Name(req.Suite.Codename, req.Variant, req.Arch), hostArch())
+		}
+		if !ok {
+			return nil, withHint(&notFound{fmt.Errorf("lock file %s has no root %s", s.lockFile, name)}, "it has %s", strings.Join(file.Names(), ", "))
+		}
+		root := file.Roots[found]
+		l, err := root.Lock()
+		if err != nil {
+			return nil, fmt.Errorf("lock file %s: %s: %w", s.lockFile, found, err)
+		}
+		req, err := s.lockedRequest(a, set, root)
+		if err != nil {
+			return nil, fmt.Errorf("lock file %s: %s: %w", s.lockFile, found, err)
+		}
+		all = append(all, lockedRoot{found, l, req})
+	}
+	return all, nil
+}
+
+// lockedRequest says where to look for a locked root's packages. A suite that no file describes has the
+// mirrors of --mirror.
+func (s *selection) lockedRequest(a *app, set *suites.Set, root lockfile.Root) (r debootstrap.Request, err error) {
+	if r.Suite, err = set.Lookup(root.Suite); err != nil || r.Suite.Codename != root.Suite {
+		r.Suite = suites.Suite{Codename: root.Suite}
+	}
+	if err := checkArch(root.Arch); err != nil {
+		return r, err
+	}
+	q := root.Request
+	r.Variant, r.Arch, r.Pockets, r.Components, r.Include, r.Exclude = root.Variant, root.Arch, q.Pockets, q.Components, q.Include, q.Exclude
+	r.At, r.Offline, r.OnlyThese, r.Check = q.Moment(), s.offline, s.onlyMirror, s.check
+	if r.Snapshot, err = a.configuredSnapshot(r.Suite); err != nil {
+		return r, err
+	}
+	a.caFile = s.caFile
+	from := *s
+	from.pockets = q.Pockets
+	r.Mirrors, err = from.mirrorList(a, r)
+	return r, err
+}
+
+// lockedFlags are build's own flags as they go with --lock.
+type lockedFlags struct {
+	tag             string
+	hostUsers, json bool
+	noBuild         bool // of run
+}
+
+// buildLocked builds roots of a lock file, one after the other.
+func (a *app) buildLocked(ctx context.Context, sel *selection, fl lockedFlags, names []string) error {
+	roots, err := sel.lockedRoots(a, names)
+	if err != nil {
+		return err
+	}
+	if fl.tag != "" && len(roots) > 1 {
+		return withHint(&flagError{fmt.Errorf("one --tag for %d roots", len(roots))}, "name one root: %s", roots[0].name)
+	}
+	store, err := a.openStore()
+	if err != nil {
+		return err
+	}
+	var done bool
+	if done, a.enterErr = a.enter(); done {
+		return nil
+	}
+	reports := []buildReport{}
+	for _, r := range roots {
+		b, err := a.buildOneLocked(ctx, store, r, fl)
+		if err != nil {
+			return err
+		}
+		reports = append(reports, newBuildReport(b))
+		if !fl.json {
+			a.closingLine(b)
+			if b.name == "" && a.quiet {
+				fmt.Fprintln(a.stdout, b.Root)
+			}
+		}
+		b.Lease.Close()
+	}
+	switch {
+	case fl.json && len(names) == 1:
+		return a.printJSON(reports[0])
+	case fl.json:
+		return a.printJSON(reports)
+	}
+	return nil
+}
+
+func (a *app) buildOneLocked(ctx context.Context, store *cache.Store, r lockedRoot, fl lockedFlags) (*built, error) {
+	if err := checkBuildUsers(userMode(fl.hostUsers), r.lock.Unverified()); err != nil {
+		return nil, err
+	}
+	b, err := a.build(ctx, store, r.req, buildOptions{tag: fl.tag, hostUsers: fl.hostUsers, noBuild: fl.noBuild, lock: r.lock})
+	var step *runner.StepError
+	if errors.As(err, &step) && step.Call == "mount_setattr" {
+		err = withHint(err, "the cache's file system cannot be idmapped; if you trust who wrote the lock file, --userns=host runs the maintainer scripts without a user namespace")
+	}
+	return b, err
+}
+
+func userMode(host bool) string {
+	if host {
+		return "host"
+	}
+	return "own"
+}
+
+// lockedRootFor is rootFor with --lock.
+func (a *app) lockedRootFor(ctx context.Context, store *cache.Store, sel *selection, name string, noBuild bool) (*cache.Lease, string, error) {
+	roots, err := sel.lockedRoots(a, []string{name})
+	if err != nil {
+		return nil, "", fmt.Errorf("run %s: %w", name, err)
+	}
+	r := roots[0]
+	b, err := a.buildOneLocked(ctx, store, r, lockedFlags{noBuild: noBuild})
+	if err != nil {
+		return nil, "", err
+	}
+	if !b.Cached {
+		a.builtLine(b)
+	}
+	a.warnUnverified(name, b.Ref())
+	return b.Lease, r.req.Arch, nil
+}
+
+// printMissing lists what an offline build would have had to fetch.
+func (a *app) printMissing(err error) {
+	var m *debootstrap.Missing
+	if !errors.As(err, &m) {
+		return
+	}
+	var total int64
+	for _, i := range m.Items {
+		size := ""
+		if i.Size > 0 {
+			size = "  " + bytesText(i.Size)
+		}
+		total += i.Size
+		fmt.Fprintf(a.stderr, "  missing: %s%s\n", oneLine(i.Name), size)
+	}
+	if total > 0 && len(m.Items) > 1 {
+		fmt.Fprintf(a.stderr, "  in all %s\n", bytesText(total))
+	}
+}
