@@ -101,6 +101,11 @@ func (a *app) importRoot(ctx context.Context, name string, fl *importFlags) erro
 	if err := a.collectAfter(ctx, store); err != nil {
 		return err
 	}
+	if !im.cached {
+		if err := a.collectAfter(ctx, store); err != nil {
+			return err
+		}
+	}
 	return a.reportImport(im, ref, fl)
 }
 

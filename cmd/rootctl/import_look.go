@@ -67,7 +67,7 @@ func osRelease(t *unpack.Tree) map[string]string {
 
 // oneWord lets through what a name of a suite may be.
 func oneWord(s string) string {
-	if len(s) > 40 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") != "" {
+	if len(s) > 64 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") != "" {
 		return ""
 	}
 	return s

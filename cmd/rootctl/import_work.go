@@ -15,6 +15,7 @@ import (
 
 	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/internal/cache/intake"
+	"github.com/rootctl/rootctl/internal/cache/oci"
 	"github.com/rootctl/rootctl/internal/debootstrap"
 	"github.com/rootctl/rootctl/internal/debootstrap/deb"
 )
@@ -61,7 +62,7 @@ func (im *importing) run(ctx context.Context) (cache.Ref, *cache.Lease, error) {
 	if err := os.Mkdir(tree, 0o700); err != nil {
 		return cache.Ref{}, nil, err
 	}
-	m, err := im.unpack(ctx, tree)
+	m, err := im.unpack(ctx, tree, temp.Path)
 	if err != nil {
 		return cache.Ref{}, nil, err
 	}
@@ -85,13 +86,13 @@ func (im *importing) run(ctx context.Context) (cache.Ref, *cache.Lease, error) {
 }
 
 // unpack fills tree and returns its manifest.
-func (im *importing) unpack(ctx context.Context, tree string) (*cache.Manifest, error) {
+func (im *importing) unpack(ctx context.Context, tree, temp string) (*cache.Manifest, error) {
 	u, err := intake.New(ctx, tree, im.options)
 	if err != nil {
 		return nil, err
 	}
 	defer u.Close()
-	if err := im.read(ctx, u); err != nil {
+	if err := im.read(ctx, u, temp); err != nil {
 		return nil, err
 	}
 	m, err := u.Finish(ctx, tree)
@@ -102,25 +103,101 @@ func (im *importing) unpack(ctx context.Context, tree string) (*cache.Manifest, 
 	return m, nil
 }
 
-func (im *importing) read(ctx context.Context, u *intake.Unpacker) error {
+func (im *importing) read(ctx context.Context, u *intake.Unpacker, temp string) error {
 	f := im.stdin
 	if im.from != "-" {
-		var err error
-		if f, err = os.Open(im.from); err != nil {
+		st, err := os.Stat(im.from)
+		if err == nil && st.IsDir() {
+			return im.readFolder(ctx, u)
+		}
+		if err == nil {
+			f, err = os.Open(im.from)
+		}
+		if err != nil {
 			return err
 		}
 		defer f.Close()
 	}
-	plain, format, err := im.decompress(&patient{ctx, f})
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	bar := im.startMeter("reading", st.Size())
+	defer bar.close()
+	plain, kind, err := im.decompress(io.TeeReader(&patient{ctx, f}, bar))
 	if err != nil {
 		return err
 	}
 	defer plain.Close()
-	im.format, im.layers = format, 1
-	return u.Layer(ctx, plain, false, false)
+	in := bufio.NewReaderSize(plain, 64<<10)
+	head, _ := in.Peek(64 << 10) // an error comes again with the first read
+	if !intake.IsImage(head) {
+		im.format, im.layers = "tar", 1
+		if kind != "" {
+			im.format += "." + kind
+		}
+		return u.Layer(ctx, in, false, false)
+	}
+	if kind != "" || im.from == "-" || !st.Mode().IsRegular() {
+		return im.readSpooled(ctx, u, in, filepath.Join(temp, "image.tar"))
+	}
+	files, err := intake.OpenArchive(f, st.Size())
+	if err != nil {
+		return err
+	}
+	return im.readImage(ctx, u, files)
 }
 
-// decompress finds out by its first bytes how r is compressed, and says so as a suffix does.
+func (im *importing) readFolder(ctx context.Context, u *intake.Unpacker) error {
+	files, err := intake.OpenFolder(im.from)
+	if err != nil {
+		return err
+	}
+	defer files.Close()
+	err = im.readImage(ctx, u, files)
+	if im.format == "" && err != nil && inRoot(im.from, "sh") {
+		return withHint(err, "if it is a root: tar -C %s --numeric-owner --xattrs --xattrs-include='*' -c . | rootctl import -", shellWord(im.from))
+	}
+	return err
+}
+
+// readSpooled copies an image that can be read only once: its files come in any order.
+func (im *importing) readSpooled(ctx context.Context, u *intake.Unpacker, r io.Reader, path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	size, err := io.Copy(f, r)
+	if err != nil {
+		return err
+	}
+	files, err := intake.OpenArchive(f, size)
+	if err != nil {
+		return err
+	}
+	return im.readImage(ctx, u, files)
+}
+
+func (im *importing) readImage(ctx context.Context, u *intake.Unpacker, files intake.Files) error {
+	image, err := intake.OpenImage(files, im.arch, hostArch())
+	if err != nil {
+		return err
+	}
+	im.format, im.layers = image.Format, len(image.Layers)
+	im.info.Arch = image.Arch
+	im.info.Imported = &debootstrap.InfoImport{Key: oneWord(image.Notes[oci.KeyKey])}
+	if image.Manifest != "" {
+		im.info.Imported.Image = "sha256:" + string(image.Manifest)
+	}
+	im.info.Suite, im.info.Variant = oneWord(image.Notes[oci.SuiteKey]), oneWord(image.Notes[oci.VariantKey])
+	return u.Image(ctx, image, func(r io.Reader) (io.ReadCloser, error) {
+		plain, _, err := im.decompress(r)
+		return plain, err
+	})
+}
+
+// decompress finds out by its first bytes how r is compressed, and says so as a suffix does: "" is not at all.
 func (im *importing) decompress(r io.Reader) (io.ReadCloser, string, error) {
 	in := bufio.NewReaderSize(r, 64<<10)
 	head, err := in.Peek(6)
@@ -134,10 +211,7 @@ func (im *importing) decompress(r io.Reader) (io.ReadCloser, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("decompress: %w", err)
 	}
-	if kind == "" {
-		return plain, "tar", nil
-	}
-	return plain, "tar." + kind, nil
+	return plain, kind, nil
 }
 
 // patient reads a file that may be a pipe in which nothing moves, until ctx ends.

@@ -76,14 +76,16 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// sameDigest compares the digests of two build reports: samedigest FILE FILE
+// sameDigest compares the digests of two reports of build, show or import: samedigest FILE FILE
 func sameDigest(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: samedigest FILE FILE")
 	}
 	var digests [2]string
 	for i, name := range args {
-		var report buildReport
+		var report struct {
+			Digest string `json:"digest"`
+		}
 		if err := json.Unmarshal([]byte(ts.ReadFile(name)), &report); err != nil {
 			ts.Fatalf("%s: %v", name, err)
 		}

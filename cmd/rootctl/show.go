@@ -107,6 +107,9 @@ func (a *app) printShown(s shown) error {
 		if i.Image != "" {
 			row("image", "%s", i.Image)
 		}
+		if i.Key != "" {
+			row("image's key", "%s", i.Key)
+		}
 	}
 	row("suite", "%s (%s)", s.Suite, s.Title)
 	row("variant", "%s", s.Variant)

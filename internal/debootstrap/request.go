@@ -180,7 +180,7 @@ type InfoImport struct {
 	From   string    `json:"from"`            // the file's name, "-" for stdin
 	Format string    `json:"format"`          // tar, tar.zst, ..., oci, docker
 	Image  string    `json:"image,omitempty"` // digest of the image's manifest
-	Key    string    `json:"key,omitempty"`   // of the action that made it, by its own annotation
+	Key    string    `json:"key,omitempty"`   // of the action that made it, by the image's own word
 	Time   time.Time `json:"time"`
 }
 

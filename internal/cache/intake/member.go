@@ -32,11 +32,11 @@ func (u *Unpacker) Layer(ctx context.Context, r io.Reader, whiteouts, whole bool
 			return u.end(src, n, whole)
 		}
 		if err != nil && !errors.Is(err, tar.ErrInsecurePath) { // clean judges the path
-			return readError(err, n)
+			return readError(err, n > 0 || src.tar)
 		}
 		if err := u.member(h, t, whiteouts); err != nil {
 			if cause := src.failed(); cause != nil {
-				return readError(cause, n)
+				return readError(cause, true)
 			}
 			return memberError(h.Name, err)
 		}
@@ -68,7 +68,7 @@ func (u *Unpacker) end(src *source, n int, whole bool) error {
 			break
 		}
 		if err != nil {
-			return readError(err, n)
+			return readError(err, n > 0 || src.tar)
 		}
 	}
 	if !zeros {
@@ -77,13 +77,13 @@ func (u *Unpacker) end(src *source, n int, whole bool) error {
 	return nil
 }
 
-func readError(err error, n int) error {
+func readError(err error, isTar bool) error {
 	var limit *LimitError
 	var format *FormatError
 	switch {
 	case errors.As(err, &limit), errors.As(err, &format), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
-	case errors.Is(err, tar.ErrHeader) && n == 0:
+	case errors.Is(err, tar.ErrHeader) && !isTar:
 		return &FormatError{What: "it is no tar archive, nor one compressed by zstd, gzip, xz or bzip2, nor an image",
 			Next: "make one with: tar -C ROOT --numeric-owner --xattrs --xattrs-include='*' -c . | zstd"}
 	case errors.Is(err, tar.ErrHeader):

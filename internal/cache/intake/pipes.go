@@ -17,6 +17,7 @@ import (
 const (
 	chunkSize = 128 << 10
 	ahead     = 32
+	block     = 512 // of a tar
 )
 
 // A buffer is shared by those who read it and goes back to its pool with the last.
@@ -52,6 +53,7 @@ type source struct {
 	at    int
 	err   error // of the reading goroutine, good once ch is closed
 	ended bool  // the reader has been told of the end
+	tar   bool  // it began as a tar of today does
 }
 
 func startSource(r io.Reader) *source {
@@ -93,6 +95,7 @@ func (s *source) Read(p []byte) (int, error) {
 			return 0, s.err
 		}
 		s.at = 0
+		s.tar = s.tar || s.cur.n > block && string(s.cur.space[257:262]) == "ustar"
 	}
 	n := copy(p, s.cur.bytes()[s.at:])
 	s.at += n

@@ -41,10 +41,10 @@ func (u *Unpacker) file(n *node, d *dirFD, base string, r io.Reader) error {
 }
 
 func cut(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return &FormatError{What: "the archive is cut off in it"}
 	}
-	return err
+	return &FormatError{What: "its content cannot be read", Err: err}
 }
 
 // write makes the small file of a job.
@@ -142,17 +142,21 @@ var zeroChunk [chunkSize]byte
 
 func allZero(b []byte) bool { return bytes.Equal(b, zeroChunk[:len(b)]) }
 
-// finish gives an open file or directory what e says. Owner first, which takes setuid bits and capabilities away; then
-// those; then the time.
+// finish gives an open file or directory what e says. Owner first, which takes setuid bits and capabilities away; the
+// time last.
 func (u *Unpacker) finish(fd, dir int, name string, e *snapshot.Entry) error {
 	if err := u.chown(fd, "", e); err != nil {
+		return err
+	}
+	lists, err := u.setXattrs(fd, e)
+	if err != nil {
 		return err
 	}
 	if err := unix.Fchmod(fd, e.Mode); err != nil {
 		return fmt.Errorf("set mode: %w", err)
 	}
-	if len(e.Xattrs) > 0 {
-		if err := u.setXattrs(fd, e); err != nil {
+	if lists {
+		if err := u.asDisk(fd, e); err != nil {
 			return err
 		}
 	}
@@ -200,33 +204,27 @@ func (e *ownerError) Hint() string {
 	return "import it as root, whose cache is another: sudo rootctl import ..."
 }
 
-// setXattrs sets e's attributes. The kernel has a word in access lists: it drops one that only says what the mode does,
-// and takes the mode from the others. What it made of them is what e says afterwards, as if the disk had been scanned.
-func (u *Unpacker) setXattrs(fd int, e *snapshot.Entry) error {
-	lists := false
+// setXattrs sets e's attributes and reports whether access lists are among them.
+func (u *Unpacker) setXattrs(fd int, e *snapshot.Entry) (lists bool, err error) {
 	for _, name := range slices.Sorted(maps.Keys(e.Xattrs)) {
 		err := unix.Fsetxattr(fd, name, []byte(e.Xattrs[name]), 0)
 		if err != nil && !u.o.DiskCannot {
-			return fmt.Errorf("set attribute %s: %w", name, err)
+			return false, fmt.Errorf("set attribute %s: %w", name, err)
 		}
 		lists = lists || strings.HasPrefix(name, "system.posix_acl")
 	}
-	if !lists || u.o.DiskCannot {
-		return nil
-	}
+	return lists && !u.o.DiskCannot, nil
+}
+
+// asDisk lets e say what the kernel made of its access lists: it drops one that says no more than the mode does, and the
+// mode that is set afterwards, as GNU tar does, changes the others.
+func (u *Unpacker) asDisk(fd int, e *snapshot.Entry) error {
 	now, err := snapshot.ReadXattrs(fd)
-	if err != nil {
-		return err
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return err
-	}
-	if mode := st.Mode & 0o7777; mode != e.Mode || !maps.Equal(now, e.Xattrs) {
+	if err == nil && !maps.Equal(now, e.Xattrs) {
 		u.spoiled.Store(true) // the digest that was made on the way has the old ones
-		e.Mode, e.Xattrs = mode, now
+		e.Xattrs = now
 	}
-	return nil
+	return err
 }
 
 func setTime(dir int, name string, sec int64) error {
