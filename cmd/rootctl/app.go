@@ -149,13 +149,13 @@ func hostArch() string {
 	return runtime.GOARCH
 }
 
-// catchSignals has the first INT, TERM or HUP cancel the command's context until release is called; the
+// catchSignals has the first INT, TERM, HUP or QUIT cancel the command's context until release is called; the
 // next one ends the process. Verbs that leave nothing behind when they just end do without, and run
 // passes signals in.
 func (a *app) catchSignals() (release func()) {
 	ch := make(chan os.Signal, 1)
 	done := make(chan struct{})
-	a.signals.notify(ch, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	a.signals.notify(ch, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
 	go func() {
 		select {
 		case <-ch:

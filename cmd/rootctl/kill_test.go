@@ -16,7 +16,7 @@ import (
 	"github.com/rootctl/rootctl/internal/debootstrap/testarchive"
 )
 
-// TestKilledBuilds ends builds by SIGKILL and SIGINT at random moments, so in every stage, and looks for
+// TestKilledBuilds ends builds by SIGKILL, SIGINT and SIGQUIT at random moments, so in every stage, and looks for
 // anything left: processes, mounts, temporary folders, half roots. The last build of each signal must
 // give the digest of an undisturbed one.
 func TestKilledBuilds(t *testing.T) {
@@ -41,7 +41,11 @@ func TestKilledBuilds(t *testing.T) {
 				// Spread over the build's length, with a jitter, so that no stage is left out.
 				delay := time.Duration(n+1) * took / time.Duration(rounds+1)
 				delay += time.Duration(rand.Int64N(int64(took) / int64(rounds)))
-				f.killOne(t, dir, sig, delay)
+				send := sig
+				if sig == syscall.SIGINT && n%3 == 2 {
+					send = syscall.SIGQUIT // Ctrl-\ on a terminal is meant as an interrupt, not as a question to Go
+				}
+				f.killOne(t, dir, send, delay)
 				check := f.checkLeft
 				if sig == syscall.SIGKILL {
 					check = f.checkKilled
@@ -142,8 +146,8 @@ func (f *fixture) killOne(t *testing.T, dir string, sig syscall.Signal, delay ti
 	if status.Signaled() && status.Signal() == sig && delay < 100*time.Millisecond {
 		return // it came before main
 	}
-	if sig == syscall.SIGINT && err != nil && c.ProcessState.ExitCode() != codeInterrupted {
-		t.Errorf("INT after %v: exit code %d, want %d\n%s", delay, c.ProcessState.ExitCode(), codeInterrupted, out.String())
+	if sig != syscall.SIGKILL && err != nil && c.ProcessState.ExitCode() != codeInterrupted {
+		t.Errorf("%v after %v: exit code %d, want %d\n%s", sig, delay, c.ProcessState.ExitCode(), codeInterrupted, out.String())
 	}
 }
 
