@@ -83,11 +83,8 @@ func (a *app) cachePath() (string, error) {
 	if os.Geteuid() == 0 && a.inside == nil {
 		return rootsCache, nil
 	}
-	if dir := a.getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "rootctl"), nil
-	}
-	if home := a.getenv("HOME"); home != "" {
-		return filepath.Join(home, ".cache", "rootctl"), nil
+	if dir := userCache(a.getenv, os.Geteuid(), ownerOf, passwdHome); dir != "" {
+		return dir, nil
 	}
 	return "", withHint(fmt.Errorf("find the cache folder: neither XDG_CACHE_HOME nor HOME is set"), "name one with --cache DIR or ROOTCTL_CACHE")
 }

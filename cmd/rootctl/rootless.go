@@ -132,11 +132,15 @@ func (a *app) enter() (done bool, err error) {
 	// Before it starts: whatever arrives from now on is its business.
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, runSignals...)
-	in, err := runner.Enter(m, a.insideArgs(m), os.Environ())
+	env := os.Environ()
+	if dir, err := a.cachePath(); err == nil { // inside, the user is another and so would be the folder
+		env = append(env, "ROOTCTL_CACHE="+dir)
+	}
+	in, err := runner.Enter(m, a.insideArgs(m), env)
 	var refused *runner.MapError
 	if errors.As(err, &refused) {
 		m = m.Alone(refused.Error())
-		in, err = runner.Enter(m, a.insideArgs(m), os.Environ())
+		in, err = runner.Enter(m, a.insideArgs(m), env)
 	}
 	if err != nil {
 		signal.Stop(signals)

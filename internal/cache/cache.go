@@ -107,6 +107,11 @@ func (s *Store) open() error {
 	// A mode without the owner's right to write stands for read-only also with those whom no mode stops: root, and
 	// a user within a namespace of their own.
 	s.readOnly = err == unix.EROFS || err == unix.EACCES || st.Mode().Perm()&0o200 == 0
+	if !s.readOnly {
+		if err := s.checkOwners(int(st.Sys().(*syscall.Stat_t).Uid)); err != nil {
+			return err
+		}
+	}
 	version, err := os.ReadFile(s.path("VERSION"))
 	switch {
 	case err == nil && len(version) > 0:
@@ -118,6 +123,21 @@ func (s *Store) open() error {
 		return s.create()
 	}
 	return err
+}
+
+// checkOwners refuses a folder of which only the outermost was given to this user: what is in it would be read, half of
+// it, and end in errors that say nothing.
+func (s *Store) checkOwners(user int) error {
+	for _, name := range [...]string{"VERSION", "actions", "locks", "roots", "tmp"} {
+		st, err := os.Lstat(s.path(name))
+		if err != nil {
+			continue // made soon, or its reading says why
+		}
+		if uid := int(st.Sys().(*syscall.Stat_t).Uid); uid != user {
+			return &OwnerError{Dir: s.path(name), Owner: uid, User: user}
+		}
+	}
+	return nil
 }
 
 // settle checks VERSION and mends what a copied or restored folder may lack.

@@ -49,6 +49,29 @@ func TestOpenRefuses(t *testing.T) {
 		_, err := Open(s.Dir(), Options{})
 		hint(t, err, "belongs to user 12345")
 	})
+	t.Run("another's within", func(t *testing.T) {
+		if os.Geteuid() != 0 {
+			t.Skip("needs root: chown")
+		}
+		for _, name := range []string{"VERSION", "roots", "locks"} {
+			s := open(t)
+			must(t, os.Chown(s.path(name), 12345, -1))
+			_, err := Open(s.Dir(), Options{})
+			hint(t, err, s.path(name)+" belongs to user 12345")
+		}
+	})
+	t.Run("older", func(t *testing.T) { // there is none before 1, and none will be made
+		s := open(t)
+		must(t, os.WriteFile(s.path("VERSION"), []byte("0\n"), 0o600))
+		if _, err := Open(s.Dir(), Options{}); err == nil {
+			if b, err := os.ReadFile(s.path("VERSION")); string(b) != "1\n" || err != nil { // one bit off: mended
+				t.Errorf("VERSION %q %v", b, err)
+			}
+		}
+		must(t, os.WriteFile(s.path("VERSION"), []byte("-1\n"), 0o600))
+		_, err := Open(s.Dir(), Options{})
+		hint(t, err, "no rootctl cache")
+	})
 	t.Run("no flock", func(t *testing.T) {
 		s := open(t)
 		s.flock = func(int, int) error { return unix.ENOLCK }
