@@ -3,7 +3,7 @@
 # make compare    SUITE=bionic VARIANT=minbase: our root beside debootstrap's and mmdebstrap's
 # make compare-all ONLY=REGEXP: the whole table internal/reference/cases.txt, or the lines that match
 # make bench      writes the table in docs/performance.md
-# make soak       KILLS=6000: kills and damages a cache, for a quarter of an hour
+# make soak       KILLS=6000 FLIPS=1000: kills and damages a cache, for half an hour
 # make lint race fuzz e2e e2e-stretch dist mirror clean
 
 SHELL   := /bin/bash
@@ -88,9 +88,10 @@ e2e: tools-for-tests build
 
 # The long forms of tests that end processes and damage files at random; `make test` has them short.
 KILLS ?= 6000
+FLIPS ?= 1000
 soak: tools-for-tests
-	ROOTCTL_SOAK_KILLS=$(KILLS) ROOTCTL_SOAK_SIZES=50 ROOTCTL_SOAK=3m \
-		$(GO) test -count=1 -timeout 90m -v -run '^(TestSoak|TestFullDisks|TestFewFiles|TestKilledAtRandom)$$' ./cmd/rootctl ./internal/cache
+	ROOTCTL_SOAK_KILLS=$(KILLS) ROOTCTL_SOAK_FLIPS=$(FLIPS) ROOTCTL_SOAK_SIZES=50 ROOTCTL_SOAK=3m \
+		$(GO) test -count=1 -timeout 90m -v -run '^(TestSoak|TestFlips|TestFullDisks|TestFewFiles|TestKilledAtRandom)$$' ./cmd/rootctl ./internal/cache
 
 # The real stretch, from archive.debian.org: it fails where that cannot be reached.
 # E2E_STRETCH="--mirror URL ..." asks another mirror first.

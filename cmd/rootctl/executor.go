@@ -154,7 +154,7 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 			defer etc.Close()
 			spec.Lower, spec.EtcBelow = []string{etc.Path, lease.Tree}, true
 			keep.Locks = append(keep.Locks, etc.LockFile())
-		} else if !errors.Is(err, cache.ErrReadOnly) {
+		} else if !errors.Is(err, cache.ErrReadOnly) && !errors.Is(err, cache.ErrBusy) { // else the copy gets files of its own
 			return runner.Status{}, err
 		}
 	}

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -40,8 +41,15 @@ func (s *Store) Layer(files map[string][]byte) (*Layer, error) {
 	dir := s.path("layers", layerName(files))
 	for {
 		l, err := s.lockLayer(dir, unix.LOCK_SH)
-		if err == nil {
+		if err == nil && wholeLayer(dir, files) {
 			return l, nil
+		}
+		if err == nil {
+			l.Close()
+			if err := s.dropLayer(dir); err != nil {
+				return nil, fmt.Errorf("use damaged layer: %w", err)
+			}
+			continue
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("use layer: %w", err)
@@ -53,6 +61,33 @@ func (s *Store) Layer(files map[string][]byte) (*Layer, error) {
 			return nil, fmt.Errorf("make layer: %w", s.fault(err))
 		}
 	}
+}
+
+// wholeLayer reads what little a layer holds: it goes into every container.
+func wholeLayer(dir string, files map[string][]byte) bool {
+	for n, want := range files {
+		if b, err := readFile(filepath.Join(dir, n), int64(len(want))); err != nil || !bytes.Equal(b, want) {
+			return false
+		}
+	}
+	return true
+}
+
+// dropLayer takes a damaged layer away, or gives ErrBusy or ErrReadOnly.
+func (s *Store) dropLayer(dir string) error {
+	if s.readOnly {
+		return ErrReadOnly
+	}
+	l, err := s.lockLayer(dir, unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	s.log.Warn("layer is damaged, removed", "layer", dir)
+	return s.discard(dir)
 }
 
 // layerName is the digest of a layer's paths and contents.

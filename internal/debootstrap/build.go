@@ -331,6 +331,7 @@ func (j *job) seal(ctx context.Context, temp *cache.Temp, tree string, key keyed
 		res.Lease.Close()
 		return nil, err
 	}
+	j.mendInputs(requestKey(j.req))
 	res.took = time.Since(j.start)
 	return res, nil
 }

@@ -131,7 +131,23 @@ func (j *job) lookup(ctx context.Context, key keyed, l *resolved) (*Result, erro
 		lease.Close()
 		return nil, err
 	}
+	j.mendInputs(key, requestKey(j.req))
 	return res, nil
+}
+
+// mendInputs writes anew what keys that were known are made of, where it was lost: no build stands or falls with it.
+func (j *job) mendInputs(keys ...keyed) {
+	if j.Store.ReadOnly() || j.fixed {
+		return
+	}
+	for _, k := range keys {
+		if len(k.Input) == 0 {
+			continue
+		}
+		if err := j.Store.StoreInputs(k.Key, k.Input); err != nil {
+			j.Log.Debug("keep the inputs of a key", "key", k.Key, "error", err)
+		}
+	}
 }
 
 // remember writes the request's record, and the root's when it is new or was unverified until now. On

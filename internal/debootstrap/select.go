@@ -171,6 +171,8 @@ func (j *job) resolve(ctx context.Context, ar *archive.Archive) (*resolved, erro
 		if c, err = j.selectOnce(ctx, ar, req, key); err != nil {
 			return nil, err
 		}
+	} else {
+		j.mendInputs(key)
 	}
 	releases := lockReleases(ar)
 	l := &resolved{Lock: req.lock(c, releases), key: key}
