@@ -85,6 +85,14 @@ func soakVerbs() []soakVerb {
 				return fmt.Sprintf("%q, %v", b, err)
 			}
 		}},
+		{"verify", 2, 100 * time.Millisecond, func(*soak, *rand.Rand) ([]string, func(ended) string) {
+			return []string{"cache", "verify", "--roots"}, func(e ended) string {
+				if strings.Contains(e.out, "BAD ") { // nothing is, but for what is half made
+					return e.out
+				}
+				return ""
+			}
+		}},
 		{"df", 1, 15 * time.Millisecond, func(*soak, *rand.Rand) ([]string, func(ended) string) { return []string{"cache", "df", "--json"}, nil }},
 		{"why", 1, 40 * time.Millisecond, func(s *soak, r *rand.Rand) ([]string, func(ended) string) {
 			return append([]string{"cache", "why", "--include", s.any(r).include}, s.args...), nil
