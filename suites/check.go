@@ -75,12 +75,14 @@ func (s *Suite) check() error {
 // CheckSnapshot says what is wrong with the pattern of a snapshot service's URLs.
 func CheckSnapshot(pattern string) error {
 	u, err := url.Parse(strings.NewReplacer("{archive}", "a", "{time}", "t").Replace(pattern))
+	_, rest, _ := strings.Cut(pattern, "://")
+	host, _, _ := strings.Cut(rest, "/")
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || strings.ContainsAny(pattern, " \t\r\n[]"):
 		return errors.New("want a plain http or https URL")
 	case u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(u.Path, "{}"):
 		return errors.New("want scheme, host and path, and of names in braces {archive} and {time}")
-	case !strings.Contains(pattern, "{time}") || strings.Contains(u.Host, "{"):
+	case !strings.Contains(pattern, "{time}") || strings.Contains(host, "{"):
 		return errors.New("want {time} in its path: http://snapshot.example.org/{archive}/{time}")
 	}
 	return nil

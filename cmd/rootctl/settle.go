@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,14 +82,18 @@ func (a *app) roleHolder(ctx context.Context, store *cache.Store, set *suites.Se
 	}
 	switch {
 	case err == nil:
-		if err := debootstrap.RememberRole(store, table.Family, role, id); err != nil {
-			return table, err
+		if req.At.IsZero() { // who it was once is no news of who it is
+			if err := debootstrap.RememberRole(store, table.Family, role, id); err != nil {
+				return table, err
+			}
 		}
 		su, err := knownOr(set, id.Codename, table.Family)
 		if err != nil {
 			return table, fmt.Errorf("find out who is %s: %w", role, err)
 		}
 		return say(su, "")
+	case !req.At.IsZero():
+		return table, withHint(fmt.Errorf("find out who was %s: %w", role, err), "%s", cmp.Or(carriedHint(err), "name the suite by its codename"))
 	case errors.Is(err, archive.ErrNotTrusted), req.Fresh, !errors.Is(err, archive.ErrOffline) && !errors.Is(err, archive.ErrNotFound):
 		return table, fmt.Errorf("find out who is %s: %w", role, err)
 	}
