@@ -40,6 +40,7 @@ func (e *Stale) Hint() string {
 type Expired struct {
 	Suite string
 	Until time.Time
+	Now   time.Time // not in Error, which is kept with the root
 }
 
 func (e *Expired) Error() string {
@@ -51,7 +52,7 @@ func (e *Expired) Is(target error) bool { return target == ErrNotTrusted }
 
 // Hint is the next step to take.
 func (e *Expired) Hint() string {
-	return "the mirror may be out of date: try another --mirror, or --allow-expired to accept it"
+	return fmt.Sprintf("the mirror may be out of date, or this machine's clock wrong (it says %s): try another --mirror, or --allow-expired to accept it", day(e.Now))
 }
 
 // Early is a Release dated in the future: this machine's clock is wrong, or the archive's was.

@@ -122,7 +122,7 @@ func (a *Archive) judge(suite string, r *Release, seen time.Time, lenient bool) 
 		}
 	}
 	if !r.ValidUntil.IsZero() && now.After(r.ValidUntil) {
-		if err := excuse(a.o.AllowExpired || lenient, &Expired{Suite: suite, Until: r.ValidUntil}); err != nil {
+		if err := excuse(a.o.AllowExpired || lenient, &Expired{Suite: suite, Until: r.ValidUntil, Now: now}); err != nil {
 			return err
 		}
 	}
