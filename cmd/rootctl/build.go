@@ -17,7 +17,7 @@ import (
 func newBuildCommand(a *app) *cobra.Command {
 	var sel selection
 	var tag, userns string
-	var asJSON bool
+	var asJSON, layer bool
 	c := &cobra.Command{
 		Use:   "build [flags] SUITE[-VARIANT][:ARCH] | --lock FILE [NAME...]",
 		Short: "make a root filesystem, or say that the cached one is current",
@@ -60,6 +60,11 @@ func newBuildCommand(a *app) *cobra.Command {
 				return err
 			}
 			defer b.Lease.Close()
+			if layer {
+				if err := a.writeLayer(c.Context(), store, b); err != nil {
+					return err
+				}
+			}
 			if asJSON {
 				return a.printJSON(newBuildReport(b))
 			}
@@ -75,6 +80,7 @@ func newBuildCommand(a *app) *cobra.Command {
 	sel.registerLock(c.Flags())
 	c.Flags().BoolVar(&sel.checkUpdates, "check-updates", false, "say how many packages have security updates: reads the security pocket's index")
 	c.Flags().BoolVar(&sel.check, "check", false, "build it again, cached or not, and fail if it comes out otherwise")
+	c.Flags().BoolVar(&layer, "write-layer", false, "pack the root as an image's layer at once: the first export does it else")
 	c.Flags().StringVar(&tag, "tag", "", "`name` for the root (a plain suite's root is named after it)")
 	c.Flags().StringVar(&userns, "userns", "own", "user namespace `mode` of maintainer scripts: own (root inside is nobody outside) or host")
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 
@@ -110,4 +111,17 @@ func (e *exporting) spoolLayer(ctx context.Context, f *os.File) (cache.Digest, i
 		_, err = f.Seek(0, io.SeekStart)
 	}
 	return s.sum(), s.n, err
+}
+
+// writeLayer makes the image of a root that was built.
+func (a *app) writeLayer(ctx context.Context, store *cache.Store, b *built) error {
+	defer a.catchSignals()()
+	bar := a.startMeter("packing", b.Info.TarSize)
+	defer bar.close()
+	_, layer, err := store.Image(ctx, b.Lease, cache.ImageOptions{Meta: imageMeta(b.Lease.Tree, b.Ref(), b.Info), Progress: bar,
+		Waiting: func() { a.say("waiting for an export of %s", b.Info.Suite) }})
+	if err != nil {
+		return fmt.Errorf("write the layer of %s: %w", b.Info.Suite, err)
+	}
+	return layer.Close()
 }
