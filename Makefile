@@ -4,7 +4,7 @@
 # make compare-all ONLY=REGEXP: the whole table internal/reference/cases.txt, or the lines that match
 # make bench      writes the table in docs/performance.md
 # make soak       KILLS=6000 FLIPS=1000: kills and damages a cache, for half an hour
-# make lint race fuzz e2e e2e-stretch dist mirror clean
+# make lint race fuzz e2e e2e-stretch e2e-export dist mirror clean
 
 SHELL   := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -18,7 +18,7 @@ ARCHES  := amd64 arm64
 REVISION := $(shell git describe --always --dirty 2>/dev/null)
 TOOL    := $(GO) tool -modfile=tools.mod
 
-.PHONY: all build test tools-for-tests race fuzz lint vet-arches e2e e2e-stretch soak compare compare-all compare-lists bench mirror dist clean
+.PHONY: all build test tools-for-tests race fuzz lint vet-arches e2e e2e-stretch e2e-export soak compare compare-all compare-lists bench mirror dist clean
 
 all: build
 
@@ -74,7 +74,7 @@ fuzz: tools-for-tests
 lint:
 	@unformatted=$$(gofmt -l cmd internal suites); [ -z "$$unformatted" ] || { echo "not gofmt'ed: $$unformatted"; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags e2e_stretch ./cmd/rootctl
+	$(GO) vet -tags e2e_stretch,e2e_export ./cmd/rootctl
 	@[ -s .depguard.yml ] # without it depguard judges by rules of its own
 	$(TOOL) depguard ./...
 	$(TOOL) staticcheck ./...
@@ -97,6 +97,13 @@ soak: tools-for-tests
 # E2E_STRETCH="--mirror URL ..." asks another mirror first.
 e2e-stretch: build
 	$(GO) test -tags e2e_stretch -count=1 -timeout 30m -v -run '^TestStretchFromItsArchive$$' ./cmd/rootctl
+
+# Exports in the hands of podman, skopeo, bsdtar, sbuild and schroot, on roots of the real archive: as root.
+EXPORT_PROGRAMS := podman skopeo bsdtar sbuild schroot crun zstd
+EXPORT_PACKAGES := podman skopeo libarchive-tools sbuild schroot crun zstd
+e2e-export: tools-for-tests build
+	@$(call need,$(EXPORT_PROGRAMS),$(EXPORT_PACKAGES))
+	ROOTCTL_E2E=1 $(GO) test -tags e2e_export -count=1 -timeout 30m -v -run '^TestE2EExport' ./cmd/rootctl
 
 compare: build
 	@$(call need,$(REFERENCE_PROGRAMS),$(REFERENCE_PACKAGES))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -44,7 +45,12 @@ func Compress(c Compression, w io.Writer) (io.WriteCloser, error) {
 		}
 		return &blockWriter{w: w, size: zstdBlock, pack: func(dst, block []byte) ([]byte, error) { return e.EncodeAll(block, dst), nil }}, nil
 	case Gzip:
-		return gzip.NewWriterLevel(w, 6) // its header has no name and no time
+		z, err := gzip.NewWriterLevel(w, 6)
+		if err != nil {
+			return nil, err
+		}
+		z.ModTime = time.Unix(0, 0) // which stands for no time; the zero Time is written as another
+		return z, nil
 	case XZ:
 		return &blockWriter{w: w, size: xzBlock, pack: packXZ}, nil
 	case None:
