@@ -121,6 +121,8 @@ func hintOf(err error) string {
 		return "the folder is read-only: choose another with --cache DIR or ROOTCTL_CACHE"
 	case errors.Is(err, fs.ErrPermission):
 		return "run it with sudo, or choose a folder of your own with --cache DIR"
+	case errors.Is(err, unix.EIO):
+		return "the disk cannot be read or written: see dmesg, and put the cache on another with --cache DIR or ROOTCTL_CACHE"
 	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
 		return "raise the limit on open files, e.g. ulimit -n 4096"
 	}

@@ -37,6 +37,9 @@ func TestSoak(t *testing.T) {
 	for s.killed() < kills && !t.Failed() {
 		s.round(t, workers, min(40, kills-s.killed()))
 		s.check(t, 2)
+		if s.checks%10 == 0 {
+			t.Log(s.total())
+		}
 	}
 	s.check(t, 1000)
 	t.Logf("seed %d: %s in %.0f s\n%s", s.seed, s.total(), time.Since(start).Seconds(), s.table())

@@ -108,3 +108,24 @@ func TestDamagedManifest(t *testing.T) {
 	l.Close()
 	checkStore(t, s.Dir())
 }
+
+// A root whose manifest is damaged, and which no record names any more, is made again: the new manifest takes the place
+// of the damaged one.
+func TestSealOverDamagedManifest(t *testing.T) {
+	ctx := context.Background()
+	s := open(t)
+	l, err := build(ctx, s, "one")
+	must(t, err)
+	l.Close()
+	path := s.mtreePath(l.Root)
+	good, err := os.ReadFile(path)
+	must(t, err)
+	good[len(good)/2] ^= 1
+	must(t, os.WriteFile(path, good, 0o600))
+	must(t, os.Remove(s.path("actions", string(Sum([]byte("one"))))))
+	l, err = get(ctx, s, "one", func() {})
+	must(t, err)
+	must(t, whole(ctx, l, "one"))
+	l.Close()
+	checkStore(t, s.Dir())
+}

@@ -133,8 +133,19 @@ func (s *Store) seal(ctx context.Context, t *Temp, tree string, m *Manifest, d D
 	if !d.Valid() || m.Digest != d {
 		return nil, fmt.Errorf("manifest is of root %s", m.Digest.Short())
 	}
-	if l, err := s.Lease(ctx, d); err == nil || !errors.Is(err, ErrNotFound) {
-		return l, err
+	l, err := s.Lease(ctx, d)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	if err == nil {
+		_, err := l.Manifest()
+		if err == nil {
+			return l, nil
+		}
+		l.Close()
+		if s.hasRoot(d) { // else it was damaged, and is gone
+			return nil, err
+		}
 	}
 	var text bytes.Buffer
 	if err := m.Encode(&text); err != nil {
