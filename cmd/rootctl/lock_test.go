@@ -1,13 +1,16 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -125,5 +128,25 @@ func TestRealLocked(t *testing.T) {
 	}
 	if out := fmt.Sprint(r.must(t, "lock", "--check", file)); out != "bionic:amd64 is current\n" {
 		t.Errorf("check: %s", out)
+	}
+}
+
+// An ordinary user locks and builds as root does; the file is theirs.
+func TestRootlessLock(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: another user's processes")
+	}
+	f := newFixture(t)
+	want := f.build(t, filepath.Join(t.TempDir(), "cache"))
+	o := f.as(t, false)
+	o.must(t, slices.Concat([]string{"lock"}, o.args[1:6], []string{"bionic"})...)
+	st, err := os.Stat(filepath.Join(o.home, "rootctl.lock"))
+	if err != nil || st.Mode().Perm() != 0o644 || st.Sys().(*syscall.Stat_t).Uid != uint32(o.uid) {
+		t.Fatalf("%v %v", st, err)
+	}
+	var b buildReport
+	out := o.must(t, slices.Concat([]string{"build", "--json", "--lock", "rootctl.lock"}, o.args[1:4], []string{"bionic"})...)
+	if err := json.Unmarshal([]byte(out), &b); err != nil || b.Digest != "sha256:"+want || !b.Locked || b.Cached {
+		t.Errorf("%v %+v, want %s", err, b, want)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/internal/debootstrap/archive"
 )
 
@@ -72,10 +71,3 @@ func (n nowhere) Fetch(_ context.Context, _ string, f archive.File) error {
 
 // verified says whether the record of a root says that an archive whose signatures were checked led to it.
 func verified(i Info) bool { return !i.Unverified && !i.Locked }
-
-// Vouched says whether the root of a Lock is in the cache and a verified archive has led to it.
-func Vouched(s *cache.Store, l *Lock) bool {
-	var rec rootRecord
-	ok, err := s.LoadAction(KeyOf(l), &rec)
-	return err == nil && ok && rec.Kind == "root" && verified(rec.Info)
-}

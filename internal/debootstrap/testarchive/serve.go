@@ -62,6 +62,9 @@ func (a *Archive) Handler() *Handler {
 type Server struct {
 	*Handler
 	URL string // of the mirror, with no slash at the end
+
+	// Shut ends the server before the test does: nobody answers any more.
+	Shut func()
 }
 
 // Serve serves the archive until the test ends.
@@ -70,7 +73,7 @@ func (a *Archive) Serve(t testing.TB) *Server {
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
 	t.Cleanup(s.CloseClientConnections) // runs first: Close waits for what a stalled answer holds
-	return &Server{Handler: h, URL: s.URL}
+	return &Server{Handler: h, URL: s.URL, Shut: s.Close}
 }
 
 // Set serves the state that a has now. Files that did not change keep their Last-Modified.
