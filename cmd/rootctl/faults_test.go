@@ -89,6 +89,70 @@ func TestFullDisks(t *testing.T) {
 	}
 }
 
+// TestFullDisksOutside fills the file system that exports and lock files are written to, and the cache that a tar is
+// imported into. What has no room is told and leaves nothing.
+func TestFullDisksOutside(t *testing.T) {
+	f := newFaulty(t)
+	f.must(t, f.build("one")...)
+	tar := filepath.Join(t.TempDir(), "one.tar")
+	f.must(t, "export", "-q", "one", "-o", tar)
+	lock := func(at string) []string {
+		return append(append([]string{"lock", "-o", at + "/x.lock"}, f.from...), "bionic")
+	}
+	for _, v := range []struct {
+		args  func(at string) []string
+		sizes []int // in kB: what is too small for it
+		cache bool  // the disk is the cache's
+	}{
+		{func(at string) []string { return []string{"export", "one", "-o", at + "/x.tar"} }, []int{4, 400, 8000}, false},
+		{func(at string) []string { return []string{"export", "one", "-o", at + "/x.tar.zst"} }, []int{4, 400, 3000}, false},
+		{func(at string) []string { return []string{"export", "one", "-o", at + "/x.oci.tar"} }, []int{4, 400, 3000}, false},
+		{func(at string) []string { return []string{"export", "one", "-o", at + "/x/"} }, []int{4, 400, 8000}, false},
+		{lock, []int{4}, false},
+		{func(string) []string { return []string{"import", tar, "--tag", "two"} }, []int{4, 40, 400, 4000, 9000, 12000}, true},
+	} {
+		for _, kb := range v.sizes {
+			at := filepath.Join(t.TempDir(), "small")
+			if err := os.Mkdir(at, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := unix.Mount("tmpfs", at, "tmpfs", 0, fmt.Sprintf("size=%dk", kb)); err != nil {
+				t.Fatal(err)
+			}
+			func() {
+				defer unix.Unmount(at, unix.MNT_DETACH)
+				dir := f.dir
+				if v.cache {
+					dir = at
+				} else if err := os.WriteFile(filepath.Join(at, "there"), make([]byte, 4096), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				in := &real{f.fixture, dir}
+				args := v.args(at)
+				what := fmt.Sprintf("%v with %d kB", args, kb)
+				_, errs, code := in.rootctl(t, args...)
+				refused(t, what, errs, code, codeFailed, "")
+				if !strings.Contains(errs, "is full") && !strings.Contains(errs, "no space left on device") && !strings.Contains(errs, "free") {
+					t.Errorf("%s: does not say that the disk is full:\n%s", what, errs)
+				}
+				names, err := filepath.Glob(at + "/*")
+				if hidden, _ := filepath.Glob(at + "/.*"); err != nil || !v.cache && len(names)+len(hidden) != 1 {
+					t.Errorf("%s: left %q %q", what, names, hidden)
+				}
+				if v.cache {
+					if left := leftFiles(t, at); len(left) > 0 {
+						t.Errorf("%s: left %q", what, left)
+					}
+					if err := unix.Mount("", at, "", unix.MS_REMOUNT, "size=1g"); err != nil {
+						t.Fatal(err)
+					}
+					in.must(t, args...)
+				}
+			}()
+		}
+	}
+}
+
 func (f *faulty) onSmallDisk(t *testing.T, limit, want string) (full int) {
 	t.Helper()
 	small := *f

@@ -86,6 +86,10 @@ func (a *app) importRoot(ctx context.Context, name string, fl *importFlags) erro
 		if ctx.Err() != nil { // what of it failed first is chance
 			return ctx.Err()
 		}
+		var limit *intake.LimitError
+		if errors.As(err, &limit) && fl.maxSize == "" && limit.Max == maxSize && maxSize < importMax {
+			err = withHint(fmt.Errorf("the disk is full, or would be: %w, and no more is free", err), "free some space, or put the cache elsewhere with --cache DIR or ROOTCTL_CACHE")
+		}
 		return fmt.Errorf("import %s: %w", name, err)
 	}
 	defer lease.Close()
@@ -125,8 +129,11 @@ func importLimit(store *cache.Store, flag string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return min(max(free, 1), 64e9), nil
+	return min(max(free, 1), importMax), nil
 }
+
+// importMax is how many bytes of files are taken unasked.
+const importMax = int64(64e9)
 
 // importReport is import's --json object; its fields are an interface to scripts.
 type importReport struct {
