@@ -230,9 +230,11 @@ func TestE2EExportSbuild(t *testing.T) {
 		apt-get -qq update; cd /src; apt-get -qq -o APT::Sandbox::User=root -d source hello`)
 	export := r.command(r.dir, "export", "--for", "sbuild", "--json", "building")
 	export.Env = append(export.Env, "HOME="+home, "XDG_CACHE_HOME=")
+	var errs bytes.Buffer
+	export.Stderr = &errs
 	out, err := export.Output()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v\n%s", err, errs.String())
 	}
 	var rep exportReport
 	if err := json.Unmarshal(out, &rep); err != nil || rep.Output != home+"/.cache/sbuild/bookworm-amd64.tar.zst" {
@@ -240,7 +242,8 @@ func TestE2EExportSbuild(t *testing.T) {
 	}
 	sh(t, home, nil, "chmod 755 . && chown -R rootctl-test: .")
 	next := strings.Replace(rep.Next, "PACKAGE.dsc", "--no-apt-update --no-apt-upgrade --no-apt-distupgrade --no-run-lintian hello_*.dsc", 1)
-	log := sh(t, home, nil, "setpriv --reuid rootctl-test --regid rootctl-test --init-groups env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin USER=rootctl-test LOGNAME=rootctl-test HOME="+home+" "+next)
+	sh(t, home, nil, "setpriv --reuid rootctl-test --regid rootctl-test --init-groups env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin USER=rootctl-test LOGNAME=rootctl-test HOME="+home+" "+next)
+	log := sh(t, home, nil, "cat hello_*_amd64.build") // a link to the last
 	if !regexp.MustCompile(`(?m)^Status: successful$`).MatchString(log) {
 		t.Errorf("sbuild:\n%s", log)
 	}
