@@ -1,10 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"slices"
-	"sort"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -63,7 +63,8 @@ func newLsCommand(a *app) *cobra.Command {
 				a.say("the cache is empty; next: rootctl build bionic")
 				return nil
 			}
-			w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+			out := bufio.NewWriterSize(a.stdout, 64<<10) // tabwriter writes cell by cell
+			w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "NAME\tDIGEST\tSUITE\tVARIANT\tARCH\tPACKAGES\tSIZE\tPOCKETS\tNOTE")
 			for _, r := range rows {
 				d := strings.TrimPrefix(r.Digest, "sha256:")
@@ -73,7 +74,10 @@ func newLsCommand(a *app) *cobra.Command {
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", orDash(r.Name), d, r.Suite, r.Variant, r.Arch, r.Packages,
 					bytesText(r.Size), pocketDates(r.Pockets), r.note())
 			}
-			return w.Flush()
+			if err := w.Flush(); err != nil {
+				return err
+			}
+			return out.Flush()
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -113,19 +117,7 @@ func pocketDates(pockets []debootstrap.InfoPocket) string {
 
 // listRoots lists every name whose root is there, then the roots without a name.
 func (a *app) listRoots(store *cache.Store) ([]lsRow, error) {
-	roots, err := store.RootUsages()
-	if err != nil {
-		return nil, err
-	}
-	there := make(map[cache.Digest]cache.RootUsage, len(roots))
-	var nameless []cache.Digest
-	for _, r := range roots {
-		there[r.Digest] = r
-		if len(r.Names) == 0 {
-			nameless = append(nameless, r.Digest)
-		}
-	}
-	refs, err := store.Refs()
+	listed, err := listing(store)
 	if err != nil {
 		return nil, err
 	}
@@ -133,30 +125,34 @@ func (a *app) listRoots(store *cache.Store) ([]lsRow, error) {
 	if err != nil {
 		a.log().Debug("the suites' names are not known", "error", err) // a list is worth more
 	}
-	rows := []lsRow{}
-	add := func(ref cache.Ref) {
-		if u, ok := there[ref.Root]; ok {
-			row := rowOf(ref)
-			row.Names, row.DiskSize, row.Used, row.InUse = append([]string{}, u.Names...), u.Bytes, u.Used.UTC().Truncate(time.Second), u.InUse
-			row.Tags = slices.DeleteFunc(slices.Clone(row.Names), func(name string) bool { return isPlainName(set, name) })
-			rows = append(rows, row)
+	names := make(map[cache.Digest][]string, len(listed))
+	for _, l := range listed {
+		if l.Name != "" {
+			names[l.Root] = append(names[l.Root], l.Name)
 		}
 	}
-	for _, r := range refs {
-		add(r)
-	}
-	sort.Slice(rows, func(i, j int) bool { return rows[i].Name < rows[j].Name })
-	found := debootstrap.RefsOfRoots(store, nameless)
-	slices.Sort(nameless)
-	for _, d := range nameless {
-		add(found[d])
+	uses := store.Uses(listed)
+	rows := make([]lsRow, len(listed))
+	for i, l := range listed {
+		row := &rows[i]
+		if err := json.Unmarshal(l.Row, row); err != nil {
+			return nil, fmt.Errorf("list roots: %w", err)
+		}
+		row.Names, row.DiskSize, row.Used, row.InUse = append([]string{}, names[l.Root]...), l.Bytes, uses[i].Used.UTC().Truncate(time.Second), uses[i].InUse
+		row.Tags = slices.DeleteFunc(slices.Clone(row.Names), func(name string) bool { return isPlainName(set, name) })
 	}
 	return rows, nil
 }
 
+// listing brings the cache's listing up to date.
+func listing(store *cache.Store) ([]cache.Listed, error) {
+	tag := fmt.Sprintf("%#v", lsRow{}) // another one when the fields of a row change
+	return store.Listing(tag, func(r cache.Ref) (json.RawMessage, error) { return json.Marshal(rowOf(r)) })
+}
+
 // isPlainName says whether a name always means a suite, so that no tag can be it.
 func isPlainName(set *suites.Set, name string) bool {
-	if set == nil {
+	if set == nil || !set.Has(suiteWord(set, name)) { // for an unknown one parseName would look for near names
 		return false
 	}
 	req, err := parseName(set, name)

@@ -103,8 +103,23 @@ func (a *app) cached(s *cache.Store, name string) (cache.Ref, error) {
 	return refOf(s, d)
 }
 
-// refOf makes a nameless ref of a root: from a name that has it, else from its build record.
+// refOf makes a ref of a root: from a name that has it, else from its build record. The listing says where to look; only
+// if it is not up to date are all names and records read.
 func refOf(s *cache.Store, d cache.Digest) (cache.Ref, error) {
+	for range 2 {
+		if name, key, ok := s.ListedRoot(d); ok && name != "" {
+			if r, err := s.Ref(name); err == nil && r.Root == d {
+				return r, nil
+			}
+		} else if ok && key != "" {
+			if r, err := debootstrap.RefOfKey(s, key); err == nil && r.Root == d {
+				return r, nil
+			}
+		}
+		if _, err := listing(s); err != nil {
+			return cache.Ref{}, err
+		}
+	}
 	refs, err := s.Refs()
 	if err != nil {
 		return cache.Ref{}, err

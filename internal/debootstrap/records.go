@@ -10,36 +10,30 @@ import (
 )
 
 // RefOfRoot finds the record of a root that no name stands for, with empty Info if there is none. That of a build counts
-// for more than that of an import: the bytes are the same.
+// for more than that of an import: the bytes are the same. It reads all records.
 func RefOfRoot(s *cache.Store, d cache.Digest) (cache.Ref, error) {
-	return RefsOfRoots(s, []cache.Digest{d})[d], nil
+	found := s.RecordsOf([]cache.Digest{d})[d]
+	if found.Info == nil {
+		found.Info = canonical(Info{})
+	}
+	return found, nil
 }
 
-// RefsOfRoots is RefOfRoot for many, with the records read once.
-func RefsOfRoots(s *cache.Store, roots []cache.Digest) map[cache.Digest]cache.Ref {
-	found := make(map[cache.Digest]cache.Ref, len(roots))
-	built := make(map[cache.Digest]bool)
-	for _, d := range roots {
-		found[d] = cache.Ref{Root: d, Info: canonical(Info{})}
+// RefOfKey is a nameless ref to what the record of a build or an import made, or cache.ErrNotFound.
+func RefOfKey(s *cache.Store, key cache.Digest) (cache.Ref, error) {
+	var rec struct {
+		Kind string          `json:"kind"`
+		Root cache.Digest    `json:"root"`
+		Info json.RawMessage `json:"info"`
 	}
-	if len(roots) == 0 {
-		return found
+	ok, err := s.LoadAction(key, &rec)
+	if err != nil {
+		return cache.Ref{}, err
 	}
-	for key, raw := range s.Actions() {
-		var rec struct {
-			Kind string          `json:"kind"`
-			Root cache.Digest    `json:"root"`
-			Info json.RawMessage `json:"info"`
-		}
-		if json.Unmarshal(raw, &rec) != nil || rec.Kind != kindRoot && rec.Kind != "import" {
-			continue
-		}
-		if _, wanted := found[rec.Root]; wanted && !built[rec.Root] {
-			found[rec.Root] = cache.Ref{Root: rec.Root, Key: key, Info: rec.Info}
-			built[rec.Root] = rec.Kind == kindRoot
-		}
+	if !ok || rec.Kind != "root" && rec.Kind != "import" {
+		return cache.Ref{}, cache.ErrNotFound
 	}
-	return found
+	return cache.Ref{Root: rec.Root, Key: key, Info: rec.Info}, nil
 }
 
 // importRecord stands in actions/ for an imported root.
