@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -18,7 +19,7 @@ func newCacheDfCommand(a *app) *cobra.Command {
 		Short:   "say what takes how much room in the cache",
 		Example: "  rootctl cache df\n  rootctl cache df --json",
 		Args:    args(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(c *cobra.Command, _ []string) error {
 			store, err := a.openStore()
 			if err != nil {
 				return err
@@ -27,23 +28,38 @@ func newCacheDfCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return a.printJSON(u)
+			r := usageReport{Usage: u}
+			got, err := store.Collect(c.Context(), cache.CollectOptions{MaxSize: 1, DryRun: true})
+			if err == nil {
+				r.Reclaimable = got.Freed
+			} else {
+				a.log().Debug("what can be freed is not known", "error", err) // read-only, or a collection is under way
 			}
-			return a.printUsage(u)
+			if asJSON {
+				return a.printJSON(r)
+			}
+			return a.printUsage(r)
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
-func (a *app) printUsage(u *cache.Usage) error {
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+// usageReport is df's --json object.
+type usageReport struct {
+	*cache.Usage
+	Reclaimable int64 `json:"reclaimable"` // bytes: roots without a name, and what nothing refers to
+}
+
+func (a *app) printUsage(u usageReport) error {
+	out := bufio.NewWriter(a.stdout)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "KIND\tITEMS\tSIZE")
 	for _, k := range u.Kinds {
 		fmt.Fprintf(w, "%s\t%d\t%s\n", k.Kind, k.Items, bytesText(k.Bytes))
 	}
 	fmt.Fprintf(w, "total\t\t%s\n", bytesText(u.Bytes))
+	fmt.Fprintf(w, "reclaimable\t\t%s\n", bytesText(u.Reclaimable))
 	if len(u.Roots) > 0 {
 		fmt.Fprintln(w, "\nROOT\tNAMES\tSIZE\tUSED\tNOTE")
 	}
@@ -54,5 +70,8 @@ func (a *app) printUsage(u *cache.Usage) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Digest.Short(), orDash(strings.Join(r.Names, " ")), bytesText(r.Bytes), r.Used.UTC().Format(time.DateOnly), note)
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return out.Flush()
 }

@@ -61,6 +61,7 @@ var flipKinds = []struct {
 	{"layers", false, regexp.MustCompile(`^layers/`)},
 	{"use", true, regexp.MustCompile(`^use/`)},
 	{"locks", true, regexp.MustCompile(`^(locks|scratch)/`)},
+	{"listing", true, regexp.MustCompile(`^listing$`)}, // derived: made anew where it is not whole
 	{"logs", true, regexp.MustCompile(`^logs/`)},
 }
 

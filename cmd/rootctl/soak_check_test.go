@@ -167,7 +167,7 @@ func (s *soak) collect(t *testing.T) {
 }
 
 // layout is all that a cache at rest may hold; what is below a root or a layer is its own.
-var layout = regexp.MustCompile(`^(VERSION|oci|oci/oci-layout|oci/index\.json|oci/blobs|oci/blobs/sha256|oci/blobs/sha256/[0-9a-f]{64}` +
+var layout = regexp.MustCompile(`^(VERSION|listing|oci|oci/oci-layout|oci/index\.json|oci/blobs|oci/blobs/sha256|oci/blobs/sha256/[0-9a-f]{64}` +
 	`|dl|dl/sha256|dl/sha256/[0-9a-f]{64}|actions|actions/[0-9a-f]{64}|inputs|inputs/[0-9a-f]{64}\.json` +
 	`|refs|refs/[A-Za-z0-9][A-Za-z0-9._+:-]*|releases|releases/[A-Za-z0-9][A-Za-z0-9._+:-]*` +
 	`|roots|roots/[0-9a-f]{64}|roots/[0-9a-f]{64}\.mtree|use|use/[0-9a-f]{64}` +

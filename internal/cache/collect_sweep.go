@@ -139,6 +139,9 @@ func (c *collection) others() error {
 	if !c.o.All {
 		return nil
 	}
+	if !c.o.DryRun {
+		_ = os.Remove(c.s.path(listingFile)) // derived
+	}
 	return errors.Join(c.scratch(), c.parts())
 }
 
