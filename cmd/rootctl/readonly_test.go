@@ -104,7 +104,7 @@ func (r *readOnly) forbidden(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, errs, code := r.rootctl("tag", "fixture", "mine")
-	refused(t, "tag in a folder of root's", errs, code, codeFailed, "not yours to write")
+	refused(t, "tag in a folder of root's", errs, code, codeFailed, "belongs to user 0")
 	if err := os.Chown(tmp, r.user.uid, r.user.gid); err != nil {
 		t.Fatal(err)
 	}

@@ -68,6 +68,10 @@ func (a *app) fitOwners(l *cache.Lease) error {
 	if err == nil && fit == cache.FitLost {
 		err = l.Restore(a.inside.single())
 	}
+	if errors.Is(err, cache.ErrReadOnly) { // a baked image: most commands mind neither
+		a.warn("the cache was copied without owners or modes of root %s and is read-only: it is used as it is", l.Root.Short())
+		return nil
+	}
 	if fit == cache.FitForeign || errors.Is(err, unix.EPERM) && a.inside != nil {
 		return withHint(fmt.Errorf("root %s was built with id ranges that you no longer have", l.Root.Short()),
 			"rootctl build makes it anew for the ids that you have; or have the old ranges back (/etc/subuid, /etc/subgid, newuidmap)")

@@ -71,8 +71,12 @@ func (l *Lease) Fit(single bool) (Fit, error) {
 }
 
 // Restore gives the files of a tree the modes, owners (unless there is a single id) and capabilities that the manifest
-// has. Contents and times stay, so it does no harm to a running copy, or when done twice. EPERM is for owners without ids.
+// has. Contents and times stay, so it does no harm to a running copy, or when done twice. EPERM is for owners without ids,
+// ErrReadOnly for a cache that is not to be written to.
 func (l *Lease) Restore(single bool) error {
+	if l.s.readOnly {
+		return ErrReadOnly
+	}
 	m, err := l.Manifest()
 	if err != nil {
 		return err

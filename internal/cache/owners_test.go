@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -76,6 +77,23 @@ func TestFit(t *testing.T) {
 		if diffs, err := m.Verify(ctx, l.Tree); err != nil || len(diffs) > 0 {
 			t.Errorf("%s, restored: %q, %v", tt.summary, diffs, err)
 		}
+	}
+	// One that is not to be written to stays as it is.
+	must(t, os.Chown(filepath.Join(l.Tree, "etc/shadow"), 0, 0))
+	must(t, os.Chmod(s.Dir(), 0o500))
+	frozen, err := Open(s.Dir(), Options{})
+	must(t, err)
+	if !frozen.ReadOnly() {
+		t.Fatal("not read-only")
+	}
+	lf, err := frozen.Lease(ctx, d)
+	must(t, err)
+	defer lf.Close()
+	if fit, err := lf.Fit(false); fit != FitLost || err != nil {
+		t.Errorf("read-only: %v, %v", fit, err)
+	}
+	if err := lf.Restore(false); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("read-only: restored with %v", err)
 	}
 	must(t, os.Chown(filepath.Join(l.Tree, "etc/shadow"), 0, overflowID))
 	fit(true, FitForeign, "an owner without an id here")
