@@ -115,7 +115,7 @@ func hintOf(err error) string {
 	switch {
 	case errors.As(err, &path) && path.Path == os.Stdout.Name():
 		return ""
-	case errors.Is(err, unix.ENOSPC):
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return "free some space, or put the cache elsewhere with --cache DIR or ROOTCTL_CACHE"
 	case errors.Is(err, unix.EROFS):
 		return "the folder is read-only: choose another with --cache DIR or ROOTCTL_CACHE"

@@ -207,7 +207,7 @@ func TestFewFiles(t *testing.T) {
 	if os.Getenv("ROOTCTL_SOAK_SIZES") != "" {
 		step = 1
 	}
-	for _, args := range [][]string{{"ls"}, {"tag", "one", "two"}, {"run", "one", "true"}, f.build("other", "--include", "hello")} {
+	for _, args := range [][]string{{"ls"}, {"cache", "verify", "--roots"}, {"tag", "one", "two"}, {"run", "one", "true"}, f.build("other", "--include", "hello")} {
 		failed := 0
 		for limit := 8; ; limit += step {
 			what := fmt.Sprintf("%s with %d files", args[0], limit)

@@ -95,6 +95,9 @@ func (v *verification) each(kind, folder string, check func(name string) (int64,
 			if v.ctx.Err() != nil {
 				return v.ctx.Err()
 			}
+			if passing(err) {
+				return err
+			}
 			reason = err.Error()
 		}
 		if reason != "" {
@@ -103,6 +106,20 @@ func (v *verification) each(kind, folder string, check func(name string) (int64,
 	}
 	v.out.Checked = append(v.out.Checked, sum)
 	return nil
+}
+
+// passing tells errors that say nothing of the thing that was to be read.
+func passing(err error) bool {
+	var flock *NoFlockError
+	if errors.As(err, &flock) {
+		return true
+	}
+	for _, e := range []error{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS, unix.EAGAIN, unix.EINTR, unix.ENOSPC, unix.EDQUOT, unix.EROFS} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // bad notes a damage and removes the thing, unless it is only that this user may not read it.
@@ -198,7 +215,7 @@ func (v *verification) records() error {
 			case err == nil && folder == "refs":
 				_, err = v.s.Ref(name)
 			}
-			if errors.Is(err, ErrNotFound) || err != nil && !errors.Is(err, fs.ErrPermission) {
+			if errors.Is(err, ErrNotFound) || err != nil && !errors.Is(err, fs.ErrPermission) && !passing(err) {
 				return st.Size(), "it does not have its own checksum", nil
 			}
 			return st.Size(), "", err
@@ -286,6 +303,9 @@ func (v *verification) roots() error {
 		}
 		if v.ctx.Err() != nil {
 			return v.ctx.Err()
+		}
+		if passing(err) {
+			return err
 		}
 		var damaged *snapshot.DamagedError
 		if errors.As(err, &damaged) {
