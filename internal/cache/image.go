@@ -25,8 +25,10 @@ type ImageMeta struct {
 	Cmd        []string `json:"cmd,omitempty"` // what a container runs by default
 }
 
-func (m *ImageMeta) equal(o *ImageMeta) bool {
-	return string(oci.Text(m)) == string(oci.Text(o))
+// serves reports whether an image that says m will do for one that is to say o. One that somebody's signature stands
+// behind does for the same root from an unsigned archive.
+func (m *ImageMeta) serves(o *ImageMeta) bool {
+	return string(oci.Text(m)) == string(oci.Text(o)) || o.Unverified && !m.Unverified
 }
 
 // An Image is a root as an OCI image of one layer.
@@ -162,7 +164,7 @@ func (s *Store) image(ctx context.Context, l *Lease, o *ImageOptions) (*Image, *
 func (s *Store) lookUpImage(ctx context.Context, root Digest, meta ImageMeta) (*Image, *os.File, error) {
 	var rec imageRecord
 	ok, err := s.LoadAction(imageKey(root), &rec)
-	if err != nil || !ok || !rec.good() || rec.Root != root || !s.readOnly && !rec.Meta.equal(&meta) {
+	if err != nil || !ok || !rec.good() || rec.Root != root || !s.readOnly && !rec.Meta.serves(&meta) {
 		return nil, nil, err
 	}
 	i := rec.image()

@@ -115,6 +115,32 @@ func TestImage(t *testing.T) {
 	}
 }
 
+// An image says what its root is known for now: the layer stays.
+func TestImageMeta(t *testing.T) {
+	s := open(t)
+	d := sealed(t, s)
+	l, err := s.Lease(t.Context(), d)
+	must(t, err)
+	defer l.Close()
+	image := func(unverified bool) *Image {
+		i, f, err := s.Image(t.Context(), l, ImageOptions{Meta: ImageMeta{Arch: "i386", Unverified: unverified}})
+		must(t, err)
+		must(t, f.Close())
+		if index := readIndex(t, s); !strings.Contains(index, i.Manifest.Digest) || strings.Count(index, `"digest"`) != 1 || !strings.Contains(index, `"386"`) {
+			t.Errorf("index %s", index)
+		}
+		return i
+	}
+	unsigned := image(true)
+	signed := image(false)
+	if !strings.Contains(string(unsigned.Text), oci.UnverifiedKey) || strings.Contains(string(signed.Text), oci.UnverifiedKey) || unsigned.Layer.Digest != signed.Layer.Digest {
+		t.Errorf("unsigned %s\nsigned %s", unsigned.Text, signed.Text)
+	}
+	if again := image(true); again.Manifest.Digest != signed.Manifest.Digest {
+		t.Errorf("of an unsigned archive again: %s", again.Text)
+	}
+}
+
 // A blob that is damaged is found when it is used and made again, with the same bytes.
 func TestImageDamaged(t *testing.T) {
 	s := open(t)
