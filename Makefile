@@ -18,7 +18,7 @@ ARCHES  := amd64 arm64
 REVISION := $(shell git describe --always --dirty 2>/dev/null)
 TOOL    := $(GO) tool -modfile=tools.mod
 
-.PHONY: all build test tools-for-tests race fuzz lint vet-arches e2e e2e-stretch e2e-export soak compare compare-all compare-lists bench mirror dist clean
+.PHONY: all build test tools-for-tests race fuzz lint vet-arches e2e e2e-stretch e2e-export soak compare compare-all compare-lists bench many mirror dist clean
 
 all: build
 
@@ -120,6 +120,10 @@ compare-lists:
 bench: build
 	@$(call need,$(REFERENCE_PROGRAMS),$(REFERENCE_PACKAGES))
 	$(GO) run ./internal/reference/bench --n $(N) --mirror $(MIRROR) $(BENCH)
+
+# What a cache of 500 roots costs against one of a single root.
+many:
+	$(GO) test -run '^TestManyRoots$$' -count=1 -v ./cmd/rootctl
 
 mirror:
 	$(GO) run ./internal/reference/mirror --dir $(MIRROR)

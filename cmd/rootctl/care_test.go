@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/rootctl/rootctl/internal/cache"
 )
 
@@ -166,4 +168,50 @@ func (o *ordinary) testCare(t *testing.T) {
 		}
 	}
 	o.checkLeft(t, "care")
+}
+
+// TestFullDiskCollects builds where there is room for one root: the one without a name makes way, the named one does not.
+func TestFullDiskCollects(t *testing.T) {
+	f := newFaulty(t)
+	f.must(t, f.build("one")...)
+	s, err := cache.Open(f.dir, cache.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := s.Usage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	small := *f
+	small.real = &real{f.fixture, filepath.Join(t.TempDir(), "small")}
+	if err := os.Mkdir(small.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", small.dir, "tmpfs", 0, fmt.Sprintf("size=%d", u.Bytes*14/10)); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(small.dir, unix.MNT_DETACH)
+	none := []string{"ROOTCTL_CACHE_MAX_SIZE=none"} // else a tenth of this small disk is the bound
+	run := func(args ...string) (string, int) {
+		c := small.command(small.dir, args...)
+		c.Env = append(c.Env, none...)
+		out, _ := c.CombinedOutput()
+		return string(out), c.ProcessState.ExitCode()
+	}
+	if out, code := run(f.build("one")...); code != 0 {
+		t.Fatalf("build: exit code %d\n%s", code, out)
+	}
+	if out, code := run(f.build("two", "--include", "hello")...); code != codeFailed || !strings.Contains(out, "is full") || !strings.Contains(out, "hint:") {
+		t.Errorf("beside a named root: exit code %d\n%s", code, out)
+	}
+	if out, code := run("run", "one", "true"); code != 0 {
+		t.Errorf("the named root: exit code %d\n%s", code, out)
+	}
+	run("untag", "one")
+	if out, code := run(f.build("two", "--include", "hello")...); code != 0 || !strings.Contains(out, "the disk is full: removed") {
+		t.Errorf("beside one without a name: exit code %d\n%s", code, out)
+	}
+	if left := leftFiles(t, small.dir); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
 }
