@@ -167,13 +167,7 @@ func TestBounds(t *testing.T) {
 
 func patchedSize(b []byte, size string) []byte {
 	copy(b[124:136], size)
-	copy(b[148:156], "        ")
-	n := 0
-	for _, c := range b[:512] {
-		n += int(c)
-	}
-	copy(b[148:156], fmt.Sprintf("%06o\x00 ", n))
-	return b
+	return mended(b)
 }
 
 // Layers of an image, each over those before it.
