@@ -61,9 +61,9 @@ type Usage struct {
 	Bytes int64       `json:"bytes"`
 }
 
-// entryBytes is what a tree's entry takes on disk beyond what it takes in the tar: half a block of 4 KiB and an inode,
-// less the tar's header and padding.
-const entryBytes = 1024
+// entryBytes is what an entry of a tree takes on a disk of 4 KiB blocks beyond what it takes in the tar: measured on roots of
+// bookworm and bionic, where it comes within a hundredth of du.
+const entryBytes = 1700
 
 // Usage counts the bytes of the cache by kind. It reads a line of each root's manifest and the sizes of all else.
 func (s *Store) Usage() (*Usage, error) {
