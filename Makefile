@@ -26,8 +26,8 @@ build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X main.revision=$(REVISION)" -o rootctl ./cmd/rootctl
 
 # What tests and the reference tools run. Nothing is installed when all of it is there.
-TEST_PROGRAMS := gpgv xz zstd bzip2 dpkg-deb newuidmap setpriv unshare qemu-arm-static
-TEST_PACKAGES := gpgv xz-utils zstd bzip2 dpkg uidmap util-linux qemu-user-static
+TEST_PROGRAMS := strace gpgv xz zstd bzip2 dpkg-deb newuidmap setpriv unshare qemu-arm-static
+TEST_PACKAGES := strace gpgv xz-utils zstd bzip2 dpkg uidmap util-linux qemu-user-static
 REFERENCE_PROGRAMS := debootstrap mmdebstrap bwrap mkfs.btrfs mkfs.xfs
 REFERENCE_PACKAGES := debootstrap mmdebstrap bubblewrap btrfs-progs xfsprogs
 
@@ -90,8 +90,8 @@ e2e: tools-for-tests build
 KILLS ?= 6000
 FLIPS ?= 1000
 soak: tools-for-tests
-	ROOTCTL_SOAK_KILLS=$(KILLS) ROOTCTL_SOAK_FLIPS=$(FLIPS) ROOTCTL_SOAK_SIZES=50 ROOTCTL_SOAK=3m \
-		$(GO) test -count=1 -timeout 90m -v -run '^(TestSoak|TestFlips|TestFullDisks|TestFewFiles|TestKilledAtRandom)$$' ./cmd/rootctl ./internal/cache
+	ROOTCTL_SOAK_KILLS=$(KILLS) ROOTCTL_SOAK_FLIPS=$(FLIPS) ROOTCTL_SOAK_SIZES=50 ROOTCTL_SOAK_CALLS=1000 ROOTCTL_SOAK=3m \
+		$(GO) test -count=1 -timeout 90m -v -run '^(TestSoak|TestFlips|TestFullDisks|TestFewFiles|TestFailingSystemCalls|TestKilledAtRandom)$$' ./cmd/rootctl ./internal/cache
 
 # The real stretch, from archive.debian.org: it fails where that cannot be reached.
 # E2E_STRETCH="--mirror URL ..." asks another mirror first.

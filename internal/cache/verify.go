@@ -47,13 +47,16 @@ const KindManifest = "manifest"
 // other work.
 func (s *Store) Verify(ctx context.Context, o VerifyOptions) (*Verified, error) {
 	v := &verification{s: s, o: o, ctx: ctx, out: &Verified{Checked: []KindUsage{}, Bad: []Damage{}}}
-	err := errors.Join(
-		v.blobs(KindDownload, "dl/sha256"),
-		v.blobs(KindBlob, "oci/blobs/sha256"),
-		v.records(),
-		v.layers(),
-		v.roots(),
-	)
+	var err error
+	for _, part := range []func() error{
+		func() error { return v.blobs(KindDownload, "dl/sha256") },
+		func() error { return v.blobs(KindBlob, "oci/blobs/sha256") },
+		v.records, v.layers, v.roots,
+	} {
+		if e := part(); err == nil { // of several the first tells enough
+			err = e
+		}
+	}
 	if ctx.Err() != nil {
 		return v.out, fmt.Errorf("verify cache: %w", ctx.Err())
 	}
@@ -241,7 +244,12 @@ func (v *verification) records() error {
 		return v.hash(v.s.path("inputs", name), Digest(hex))
 	}
 	errs = append(errs, v.each("input", "inputs", inputs, func(name string) error { return v.s.discard(v.s.path("inputs", name)) }))
-	return errors.Join(errs...)
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // layers checks the files that runs share.

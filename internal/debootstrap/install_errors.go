@@ -45,6 +45,7 @@ func (e *ConfigureError) Cause() string {
 		{"No space left on device", CauseFull},
 		{"Disk quota exceeded", "the disk quota is used up"},
 		{"Cannot allocate memory", "memory ran out"},
+		{"Too many open files", "too many files are open"},
 		{"Exec format error", "the programs of this architecture do not run on this machine"},
 		{"Read-only file system", "a file system is mounted read-only"},
 	}
@@ -68,6 +69,8 @@ func (e *ConfigureError) Hint() string {
 		return "free some space, or put the cache elsewhere with --cache DIR or ROOTCTL_CACHE"
 	case "memory ran out":
 		return "free some memory, and try again"
+	case "too many files are open":
+		return "raise the limit on open files, e.g. ulimit -n 4096"
 	}
 	return ""
 }
