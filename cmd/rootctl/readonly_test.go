@@ -134,6 +134,14 @@ func (r *readOnly) verbs(t *testing.T) {
 		{append(append([]string{"run", "--include", "hello"}, from...), "bionic", "true"), codeRunFailed, "read-only"},
 		{[]string{"tag", "fixture", "mine"}, codeFailed, "read-only"},
 		{[]string{"untag", "fixture"}, codeFailed, "read-only"},
+		{[]string{"export", "-q", "fixture", "--format", "tar", "--compress", "none"}, 0, "etc/passwd"},
+		{[]string{"cache", "df"}, 0, "total"},
+		{[]string{"cache", "verify", "--roots"}, 0, "whole"},
+		{append(append([]string{"cache", "why"}, from...), "bionic"), 0, ""},
+		{append(append([]string{"cache", "key"}, from...), "bionic"), 0, ""},
+		{append(append([]string{"lock", "-o", "-"}, from...), "bionic"), 0, "packages"},
+		{[]string{"cache", "gc"}, codeFailed, "read-only"},
+		{[]string{"import", from[4], "--tag", "no"}, codeFailed, ""},
 	} {
 		out, errs, code := r.rootctl(v.args...)
 		if code != v.code || !strings.Contains(out+errs, v.says) || strings.Contains(errs, "goroutine ") {

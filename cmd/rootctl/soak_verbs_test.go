@@ -36,7 +36,11 @@ func soakVerbs() []soakVerb {
 		}},
 		{"build json", 4, 400 * time.Millisecond, func(s *soak, r *rand.Rand) ([]string, func(ended) string) {
 			w := s.any(r)
-			return append([]string{"build", "-q", "--json", "--include", w.include}, s.args...), func(e ended) string {
+			args := []string{"build", "-q", "--json", "--include", w.include}
+			if r.IntN(2) == 0 {
+				args = append(args, "--write-layer")
+			}
+			return append(args, s.args...), func(e ended) string {
 				if !e.killed && !strings.Contains(e.out, `"sha256:`+w.digest+`"`) {
 					return e.out
 				}
@@ -103,13 +107,13 @@ func soakVerbs() []soakVerb {
 
 func (s *soak) any(r *rand.Rand) soakRoot { return s.want[r.IntN(len(s.want))] }
 
-// prepare makes what the verbs need of the undisturbed cache: tars of the roots.
+// prepare makes what the verbs need of the undisturbed cache: tars and images of the roots.
 func (s *soak) prepare(t *testing.T, calm string) {
 	t.Helper()
 	dir := t.TempDir()
 	for i := range s.want {
 		w := &s.want[i]
-		w.file = filepath.Join(dir, w.name+[]string{".tar", ".tar.zst", ".tar.gz"}[i%3])
+		w.file = filepath.Join(dir, w.name+[]string{".tar", ".tar.zst", ".oci.tar"}[i%3])
 		if out, err := s.command(calm, "export", "-q", w.digest[:12], "-o", w.file).CombinedOutput(); err != nil {
 			t.Fatalf("export: %v\n%s", err, out)
 		}
