@@ -45,15 +45,12 @@ func TestSameDigestInAllSurroundings(t *testing.T) {
 	}
 	for _, kind := range []string{"tmpfs", "ext4", "btrfs", "xfs"} {
 		t.Run(kind, func(t *testing.T) {
-			if dir := mountNew(t, kind); dir != "" {
-				build(t, filepath.Join(dir, "cache"), "")
-			}
+			build(t, filepath.Join(mountNew(t, kind), "cache"), "")
 		})
 	}
 }
 
-// mountNew mounts an empty file system until the test ends. It returns "" where the host has no tool or driver for one;
-// tmpfs is everywhere.
+// mountNew mounts an empty file system until the test ends.
 func mountNew(t *testing.T, kind string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -74,8 +71,7 @@ func mountNew(t *testing.T, kind string) string {
 		for _, args := range [][]string{{"mkfs." + kind, "-q", image}, {"mount", "-o", "loop", image, dir}} {
 			c := exec.Command("sh", append([]string{"-c", `PATH=$PATH:/usr/sbin:/sbin; exec "$0" "$@"`}, args...)...)
 			if out, err := c.CombinedOutput(); err != nil {
-				t.Logf("not tested on %s: %v: %s", kind, err, out)
-				return ""
+				t.Skipf("needs loop devices and %s: %v: %s", kind, err, out)
 			}
 		}
 	}

@@ -15,7 +15,7 @@ func TestDamagedRecords(t *testing.T) {
 		must(t, s.StoreAction(key, "the right thing"))
 		must(t, s.StoreInputs(key, []byte("{}")))
 		must(t, s.SetRef(Ref{Name: "trixie:i386", Root: key}, nil))
-		must(t, s.StoreRelease("trixie", []byte("Suite: trixie\n")))
+		must(t, s.StoreRelease("trixie", []byte("Suite: trixie\n"), nil))
 	}
 	write()
 	read := map[string]func() bool{

@@ -129,7 +129,7 @@ func fillUp(dir string, n int) (bool, error) {
 		}
 		r := Ref{Name: "one", Root: Sum(nil)}
 		return errors.Join(try("build", err), try("fetch", fetch(ctx, s, 15, 0)), try("ref", s.SetRef(r, nil)),
-			try("release", s.StoreRelease("one", make([]byte, 9000))))
+			try("release", s.StoreRelease("one", make([]byte, 9000), nil)))
 	}
 	if err := ops(); err != nil {
 		return full, err

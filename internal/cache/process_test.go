@@ -146,7 +146,7 @@ func taskWork(s *Store, args []string) error {
 		case 1:
 			r := Ref{Name: name, Root: Sum([]byte(name))}
 			if err = s.SetRef(r, nil); err == nil {
-				err = s.StoreRelease(name, []byte(name))
+				err = s.StoreRelease(name, []byte(name), nil)
 			}
 		case 2:
 			_, err = s.Sweep()

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Ref is a name for a root.
@@ -145,16 +148,31 @@ func (s *Store) Refs() ([]Ref, error) {
 }
 
 // StoreRelease keeps the last verified Release of a source, against rollback. id follows the rules of a
-// ref's name.
-func (s *Store) StoreRelease(id string, b []byte) error {
+// ref's name. replace, if not nil, is asked whether b may take the place of what is there: nobody else writes meanwhile.
+func (s *Store) StoreRelease(id string, b []byte, replace func(now []byte) bool) error {
 	err := CheckRefName(id)
 	if err == nil {
-		err = s.writeRecord("releases", id, b)
+		err = s.storeRelease(id, b, replace)
 	}
 	if err != nil {
 		return fmt.Errorf("store release %s: %w", id, err)
 	}
 	return nil
+}
+
+func (s *Store) storeRelease(id string, b []byte, replace func(now []byte) bool) error {
+	if s.readOnly {
+		return ErrReadOnly
+	}
+	l, err := s.lock(context.Background(), "index", unix.LOCK_EX, nil) // held for milliseconds
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if now, err := s.readRecord("releases", id); err == nil && replace != nil && !replace(now) {
+		return nil
+	}
+	return s.writeRecord("releases", id, b)
 }
 
 // LoadRelease returns what StoreRelease kept, or ErrNotFound.

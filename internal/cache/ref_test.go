@@ -24,7 +24,7 @@ func TestRefNames(t *testing.T) {
 		var bad *RefNameError
 		_, err := s.Ref(name)
 		for _, err := range []error{err, s.SetRef(Ref{Name: name, Root: Sum(nil)}, nil), s.DeleteRef(name),
-			s.StoreRelease(name, nil)} {
+			s.StoreRelease(name, nil, nil)} {
 			if !errors.As(err, &bad) {
 				t.Errorf("%q: %v", name, err)
 			}
@@ -97,6 +97,26 @@ func TestActions(t *testing.T) {
 	for _, key := range []Digest{"", "../../x", "ABC", last[1:] + "/"} {
 		if s.StoreAction(key, 1) == nil || s.StoreInputs(key, nil) == nil {
 			t.Errorf("took key %q", key)
+		}
+	}
+}
+
+// TestStoreReleaseAsks has a writer whose Release another has overtaken: the rule it brings decides, over what is there
+// when it writes.
+func TestStoreReleaseAsks(t *testing.T) {
+	s := open(t)
+	for _, tt := range []struct {
+		b, want string
+		replace func([]byte) bool
+	}{
+		{"2", "2", func([]byte) bool { t.Error("asked about nothing"); return false }},
+		{"1", "2", func(now []byte) bool { return string(now) < "1" }},
+		{"3", "3", func(now []byte) bool { return string(now) < "3" }},
+		{"0", "0", nil},
+	} {
+		must(t, s.StoreRelease("one", []byte(tt.b), tt.replace))
+		if got, err := s.LoadRelease("one"); err != nil || string(got) != tt.want {
+			t.Errorf("after %s: %q, %v, want %s", tt.b, got, err, tt.want)
 		}
 	}
 }

@@ -14,7 +14,7 @@ func oneOfEach(t *testing.T) (*Store, map[string]string) {
 	s := open(t)
 	root := made(t, s, "root", "download")
 	must(t, s.SetRef(Ref{Name: "bionic", Root: root}, nil))
-	must(t, s.StoreRelease("release", []byte("Suite: bionic\n")))
+	must(t, s.StoreRelease("release", []byte("Suite: bionic\n"), nil))
 	blob := Sum([]byte("blob"))
 	must(t, os.WriteFile(s.path("oci/blobs/sha256", string(blob)), []byte("blob"), 0o444))
 	l, err := s.Layer(map[string][]byte{"etc/hosts": []byte("127.0.0.1\n"), "etc/hosts.d/x": []byte("x"), "etc/hostname": nil})

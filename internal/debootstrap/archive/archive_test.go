@@ -88,7 +88,7 @@ func TestConditional(t *testing.T) {
 	w.trust(w.Key)
 	// A record that is damaged, or of another shape, is no obstacle.
 	for _, b := range []string{"", "x", "{}\n", `{"schema":1,"suite":"bionic","lengths":[9,9,9]}` + "\nabc"} {
-		if err := w.o.Store.StoreRelease("bionic", []byte(b)); err != nil {
+		if err := w.o.Store.StoreRelease("bionic", []byte(b), nil); err != nil {
 			t.Fatal(err)
 		}
 		w.open(t)

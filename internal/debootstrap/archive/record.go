@@ -46,12 +46,16 @@ func (a *Archive) recordID(p *Pocket, mirror string) string {
 // load reads the record of a source, nil when there is none that makes sense.
 func (a *Archive) load(p *Pocket, mirror string) *record {
 	b, err := a.o.Store.LoadRelease(a.recordID(p, mirror))
-	if err != nil || len(b) == 0 {
+	if err != nil {
 		return nil
 	}
+	return parseRecord(b, p.Suite)
+}
+
+func parseRecord(b []byte, suite string) *record {
 	head, body, ok := bytes.Cut(b, []byte("\n"))
 	var r record
-	if !ok || json.Unmarshal(head, &r) != nil || r.Schema != 1 || r.Suite != p.Suite {
+	if !ok || json.Unmarshal(head, &r) != nil || r.Schema != 1 || r.Suite != suite {
 		return nil
 	}
 	for i, dst := range []*[]byte{&r.message.Inline, &r.message.Text, &r.message.Sig} {
@@ -80,7 +84,11 @@ func (a *Archive) save(p *Pocket, mirror string, m message, v fetch.Validators, 
 	}
 	head, err := json.Marshal(r)
 	if err == nil {
-		err = a.o.Store.StoreRelease(a.recordID(p, mirror), slices.Concat(head, []byte("\n"), m.Inline, m.Text, m.Sig))
+		err = a.o.Store.StoreRelease(a.recordID(p, mirror), slices.Concat(head, []byte("\n"), m.Inline, m.Text, m.Sig), func(now []byte) bool {
+			// Another process may have seen a newer one since ours was judged: that one stays.
+			there := parseRecord(now, p.Suite)
+			return there == nil || a.o.AllowOlder || !there.Date.After(date)
+		})
 	}
 	if err != nil {
 		return fmt.Errorf("record Release of %s: %w", p.Suite, err)

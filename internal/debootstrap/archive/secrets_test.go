@@ -38,7 +38,7 @@ func TestSecrets(t *testing.T) {
 	for _, fault := range []testarchive.Fault{{Path: "*", Status: 500}, {Path: "*", Status: 404}, {Path: "*", Corrupt: true}, {Path: "*", Endless: true}, {Path: "*", Stall: -1}} {
 		w.srv.Handler.Reset()
 		w.srv.Fault(fault)
-		if err := w.o.Store.StoreRelease(a.recordID(a.Pockets[0], withPassword), nil); err != nil {
+		if err := w.o.Store.StoreRelease(a.recordID(a.Pockets[0], withPassword), nil, nil); err != nil {
 			t.Fatal(err)
 		}
 		_, err := Open(t.Context(), w.o)
