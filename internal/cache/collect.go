@@ -94,10 +94,9 @@ type collection struct {
 	s    *Store
 	o    CollectOptions
 	out  *Collected
-	bin  string // the folder in trash/ for what is no root; "" until needed
-	sum  int64  // bytes of the cache as it becomes
-	was  int64  // what they were
-	del  int64  // entries to delete
+	sum  int64 // bytes of the cache as it becomes
+	was  int64 // what they were
+	del  int64 // entries to delete
 	live *marks
 	rest []loose
 	size map[Digest]int64 // of downloads and blobs; nil if only roots are looked at

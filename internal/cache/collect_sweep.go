@@ -36,21 +36,10 @@ func (c *collection) away(i Item, path string) error {
 	return nil
 }
 
-// toBin renames path into a folder of this collection in trash/. Another process's Sweep may take that away meanwhile.
+// toBin renames path into trash/, under a name of its own: a folder there that more is put into would be found not empty
+// by another process's Sweep, which removes it meanwhile.
 func (c *collection) toBin(path string) error {
-	if c.bin != "" {
-		if err := os.Rename(path, c.bin+"/"+randomName()); !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	if _, err := os.Lstat(path); err != nil {
-		return err
-	}
-	c.bin = c.s.path("trash", randomName())
-	if err := os.Mkdir(c.bin, 0o700); err != nil {
-		return err
-	}
-	return os.Rename(path, c.bin+"/"+randomName())
+	return os.Rename(path, c.s.path("trash", randomName()))
 }
 
 // sweepUnnamed takes downloads, blobs and records that nothing refers to. The store lock is held: no builder is between
