@@ -1,13 +1,13 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -52,37 +52,80 @@ func newLsCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			rows, err := a.listRoots(store)
-			if err != nil {
-				return err
-			}
 			if asJSON {
+				rows, err := a.listRoots(store)
+				if err != nil {
+					return err
+				}
 				return a.printJSON(rows)
 			}
-			if len(rows) == 0 {
-				a.say("the cache is empty; next: rootctl build bionic")
-				return nil
-			}
-			out := bufio.NewWriterSize(a.stdout, 64<<10) // tabwriter writes cell by cell
-			w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "NAME\tDIGEST\tSUITE\tVARIANT\tARCH\tPACKAGES\tSIZE\tPOCKETS\tNOTE")
-			for _, r := range rows {
-				d := strings.TrimPrefix(r.Digest, "sha256:")
-				if !digests {
-					d = cache.Digest(d).Short()
-				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", orDash(r.Name), d, r.Suite, r.Variant, r.Arch, r.Packages,
-					bytesText(r.Size), pocketDates(r.Pockets), r.note())
-			}
-			if err := w.Flush(); err != nil {
-				return err
-			}
-			return out.Flush()
+			return a.printRoots(store, digests)
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().BoolVar(&digests, "digests", false, "print whole digests")
 	return c
+}
+
+// printRoots prints the list for people.
+func (a *app) printRoots(store *cache.Store, digests bool) error {
+	listed, err := listing(store)
+	if err != nil {
+		return err
+	}
+	if len(listed) == 0 {
+		a.say("the cache is empty; next: rootctl build bionic")
+		return nil
+	}
+	inUse := store.InUse(listed)
+	lines := make([][]string, 0, len(listed)+1)
+	lines = append(lines, []string{"NAME", "DIGEST", "SUITE", "VARIANT", "ARCH", "PACKAGES", "SIZE", "POCKETS", "NOTE"})
+	cells := make([]string, len(listed)*9)
+	for i, l := range listed {
+		c := cells[i*9 : i*9 : i*9+9]
+		d := string(l.Root)
+		if !digests {
+			d = l.Root.Short()
+		}
+		c = append(c, orDash(l.Name), d)
+		text, _ := cutRow(l.Row)
+		for range 6 {
+			var cell string
+			cell, text, _ = strings.Cut(text, "\t")
+			c = append(c, cell)
+		}
+		if inUse[i] {
+			text = strings.TrimPrefix(text+", in use", ", ")
+		}
+		lines = append(lines, append(c, text))
+	}
+	_, err = a.stdout.Write(setColumns(lines))
+	return err
+}
+
+// setColumns sets a table, two spaces between its columns, as text/tabwriter would in ten times the time.
+func setColumns(lines [][]string) []byte {
+	width, size := make([]int, len(lines[0])), 0
+	for _, cells := range lines {
+		for i, c := range cells {
+			width[i] = max(width[i], utf8.RuneCountInString(c)+2)
+			size += len(c)
+		}
+	}
+	const spaces = "                                                                                "
+	out := make([]byte, 0, 2*size)
+	for _, cells := range lines {
+		for i, c := range cells {
+			out = append(out, c...)
+			if i < len(cells)-1 {
+				for pad := width[i] - utf8.RuneCountInString(c); pad > 0; pad -= len(spaces) {
+					out = append(out, spaces[:min(pad, len(spaces))]...)
+				}
+			}
+		}
+		out = append(out, '\n')
+	}
+	return out
 }
 
 // note is what a reader of the list should know of a root.
@@ -96,9 +139,6 @@ func (r lsRow) note() string {
 	}
 	if r.Imported {
 		notes = append(notes, "imported")
-	}
-	if r.InUse {
-		notes = append(notes, "in use")
 	}
 	if u := r.Updates; u != nil && u.Packages > 0 {
 		notes = append(notes, fmt.Sprintf("%d security updates as of %s", u.Packages, u.Date.UTC().Format(time.DateOnly)))
@@ -135,7 +175,8 @@ func (a *app) listRoots(store *cache.Store) ([]lsRow, error) {
 	rows := make([]lsRow, len(listed))
 	for i, l := range listed {
 		row := &rows[i]
-		if err := json.Unmarshal(l.Row, row); err != nil {
+		_, text := cutRow(l.Row)
+		if err := json.Unmarshal([]byte(text), row); err != nil {
 			return nil, fmt.Errorf("list roots: %w", err)
 		}
 		row.Names, row.DiskSize, row.Used, row.InUse = append([]string{}, names[l.Root]...), l.Bytes, uses[i].Used.UTC().Truncate(time.Second), uses[i].InUse
@@ -146,8 +187,27 @@ func (a *app) listRoots(store *cache.Store) ([]lsRow, error) {
 
 // listing brings the cache's listing up to date.
 func listing(store *cache.Store) ([]cache.Listed, error) {
-	tag := fmt.Sprintf("%#v", lsRow{}) // another one when the fields of a row change
-	return store.Listing(tag, func(r cache.Ref) (json.RawMessage, error) { return json.Marshal(rowOf(r)) })
+	tag := fmt.Sprintf("2 %#v", lsRow{}) // another one when the fields of a row, or what is printed of them, change
+	return store.Listing(tag, func(r cache.Ref) (string, error) {
+		row := rowOf(r)
+		b, err := json.Marshal(row)
+		return row.text() + "\x00" + string(b), err
+	})
+}
+
+// cutRow takes apart what the listing has of a root: cells for people, and JSON.
+func cutRow(row string) (text, json string) {
+	text, json, _ = strings.Cut(row, "\x00")
+	return text, json
+}
+
+// text is what people are shown of a root from the third column on.
+func (r lsRow) text() string {
+	cells := []string{r.Suite, r.Variant, r.Arch, strconv.Itoa(r.Packages), bytesText(r.Size), pocketDates(r.Pockets), r.note()}
+	for i, c := range cells {
+		cells[i] = strings.NewReplacer("\n", " ", "\t", " ").Replace(printable(c))
+	}
+	return strings.Join(cells, "\t")
 }
 
 // isPlainName says whether a name always means a suite, so that no tag can be it.

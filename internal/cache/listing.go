@@ -4,40 +4,30 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
-	"slices"
 	"strconv"
-	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
-)
-
-// The file listing is derived: what ls shows of each name and root, with stamps of the files that it was read from. It
-// makes a listing of many roots cost their stats; lost or damaged, it is made anew from refs/ and actions/.
-//
-//	rootctl-listing SHA256-OF-THE-REST
-//	TAG
-//	name TAB root TAB key TAB bytes TAB stamp TAB row
-
-const (
-	listingFile  = "listing"
-	listingMagic = "rootctl-listing "
 )
 
 // A Listed is one name whose root is there, or a root that has none.
 type Listed struct {
 	Name      string // "" for a root without a name
 	Root, Key Digest
-	Bytes     int64           // on disk, to about a fiftieth
-	Row       json.RawMessage // what the caller made of the record
+	Bytes     int64  // on disk, to about a fiftieth
+	Row       string // what the caller made of the record
 	stamp     string
 }
 
-// Listing lists names in order, then roots without a name. row makes of a ref what the caller wants of it, in one line of
-// JSON; tag changes with its form. Whole records are read only of what is new.
-func (s *Store) Listing(tag string, row func(Ref) (json.RawMessage, error)) ([]Listed, error) {
+// Listing lists names in order, then roots without a name. row makes of a ref what the caller wants of it, in one line;
+// tag changes with its form. Where nothing has changed since the last list, it costs the reading of one file; else whole
+// records are read only of what is new.
+func (s *Store) Listing(tag string, row func(Ref) (string, error)) ([]Listed, error) {
+	stamps := s.listingStamps()
+	old, made := s.readListing(tag)
+	if made != "" && made == stamps {
+		return old, nil
+	}
 	dirs, err := s.listDir("roots")
 	if err != nil {
 		return nil, fmt.Errorf("list roots: %w", err)
@@ -46,7 +36,6 @@ func (s *Store) Listing(tag string, row func(Ref) (json.RawMessage, error)) ([]L
 	if err != nil {
 		return nil, fmt.Errorf("list names: %w", err)
 	}
-	old := s.readListing(tag)
 	l := &lister{s: s, row: row, known: make(map[string]*Listed, len(old)), there: wholeRoots(dirs)}
 	for i := range old {
 		l.known[old[i].Name+"\t"+unlessNamed(&old[i])] = &old[i]
@@ -57,8 +46,8 @@ func (s *Store) Listing(tag string, row func(Ref) (json.RawMessage, error)) ([]L
 	if err := l.nameless(dirs); err != nil {
 		return nil, err
 	}
-	if l.changed || len(l.out) != len(old) {
-		s.writeListing(tag, l.out)
+	if l.changed || len(l.out) != len(old) || made != stamps {
+		s.writeListing(tag, stamps, l.out)
 	}
 	return l.out, nil
 }
@@ -84,7 +73,7 @@ func wholeRoots(names []string) map[Digest]bool {
 
 type lister struct {
 	s       *Store
-	row     func(Ref) (json.RawMessage, error)
+	row     func(Ref) (string, error)
 	known   map[string]*Listed
 	there   map[Digest]bool
 	named   map[Digest]bool
@@ -208,105 +197,43 @@ type Use struct {
 func (s *Store) Uses(list []Listed) []Use {
 	out := make([]Use, len(list))
 	now := s.now()
-	var wg sync.WaitGroup
-	half := (len(list) + 1) / 2
-	for _, r := range [][2]int{{0, half}, {half, len(list)}} {
-		wg.Go(func() {
-			for i := r[0]; i < r[1]; i++ {
-				d := list[i].Root
-				var st unix.Stat_t
-				if unix.Lstat(s.path("use", string(d)), &st) != nil && unix.Lstat(s.mtreePath(d), &st) != nil {
-					continue
-				}
-				out[i].Used = time.Unix(st.Mtim.Unix())
-				if out[i].Used.After(now) { // as in used
-					out[i].Used = now
-				}
-				out[i].InUse = !s.readOnly && s.looksUsed(d)
-			}
-		})
+	for i, inUse := range s.InUse(list) {
+		d := list[i].Root
+		var st unix.Stat_t
+		if unix.Lstat(s.path("use", string(d)), &st) != nil && unix.Lstat(s.mtreePath(d), &st) != nil {
+			continue
+		}
+		out[i] = Use{time.Unix(st.Mtim.Unix()), inUse}
+		if out[i].Used.After(now) { // as in used
+			out[i].Used = now
+		}
 	}
-	wg.Wait()
 	return out
 }
 
-// looksUsed is inUse for a list: in three system calls, and a root that goes this moment may seem used.
-func (s *Store) looksUsed(d Digest) bool {
-	fd, err := unix.Open(s.path("locks", "root-"+string(d)), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+// InUse says of listed roots whether they are used this moment. It costs three system calls a root.
+func (s *Store) InUse(list []Listed) []bool {
+	out := make([]bool, len(list))
+	if s.readOnly {
+		return out
+	}
+	locks, err := unix.Open(s.path("locks"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return out
+	}
+	defer unix.Close(locks)
+	for i, l := range list {
+		out[i] = s.looksUsed(locks, l.Root)
+	}
+	return out
+}
+
+// looksUsed is inUse for a list: a root that goes this moment may seem used.
+func (s *Store) looksUsed(locks int, d Digest) bool {
+	fd, err := unix.Openat(locks, "root-"+string(d), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return false
 	}
 	defer unix.Close(fd)
 	return s.flock(fd, unix.LOCK_EX|unix.LOCK_NB) == unix.EWOULDBLOCK
-}
-
-// ListedRoot is what the listing says of a root, unchecked: the caller looks at the record itself.
-func (s *Store) ListedRoot(d Digest) (name string, key Digest, ok bool) {
-	b, err := readFile(s.path(listingFile), maxRecord)
-	if err != nil {
-		return "", "", false
-	}
-	at := bytes.Index(b, []byte("\t"+string(d)+"\t"))
-	if at < 0 {
-		return "", "", false
-	}
-	name = string(b[bytes.LastIndexByte(b[:at], '\n')+1 : at])
-	after, _, _ := bytes.Cut(b[at+len(d)+2:], []byte("\t"))
-	return name, Digest(after), true
-}
-
-// readListing returns nothing if the file is lost, damaged or of another form than tag says.
-func (s *Store) readListing(tag string) []Listed {
-	b, err := readFile(s.path(listingFile), maxRecord)
-	if err != nil {
-		return nil
-	}
-	head, text, _ := strings.Cut(string(b), "\n")
-	if head != listingMagic+string(Sum([]byte(text))) {
-		return nil
-	}
-	first, text, _ := strings.Cut(text, "\n")
-	if first != tag {
-		return nil
-	}
-	out := make([]Listed, 0, strings.Count(text, "\n"))
-	for line := range strings.Lines(text) {
-		f := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 6)
-		if len(f) != 6 {
-			return nil
-		}
-		n, err := strconv.ParseInt(f[3], 10, 64)
-		if err != nil {
-			return nil
-		}
-		out = append(out, Listed{Name: f[0], Root: Digest(f[1]), Key: Digest(f[2]), Bytes: n, stamp: f[4], Row: json.RawMessage(f[5])})
-	}
-	return out
-}
-
-// writeListing makes the next listing cheaper; it does no harm if it fails, or is torn by a power cut.
-func (s *Store) writeListing(tag string, list []Listed) {
-	if s.readOnly || strings.Contains(tag, "\n") {
-		return
-	}
-	var b bytes.Buffer
-	fmt.Fprintln(&b, tag)
-	for _, l := range list {
-		if bytes.ContainsAny(l.Row, "\n\t") {
-			return
-		}
-		fmt.Fprintf(&b, "%s\t%s\t%s\t%d\t%s\t%s\n", l.Name, l.Root, l.Key, l.Bytes, l.stamp, l.Row)
-	}
-	f, err := s.createLocked(s.path("tmp", randomName()+".new"), 0o600)
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	_, err = f.Write(slices.Concat([]byte(listingMagic+string(Sum(b.Bytes()))+"\n"), b.Bytes()))
-	if err == nil {
-		err = os.Rename(f.Name(), s.path(listingFile))
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
 }

@@ -1,14 +1,17 @@
 package cache
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"golang.org/x/sys/unix"
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // A record is a small file with its own digest, over its place and its content: one line
@@ -62,25 +65,35 @@ func readFile(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+	st, err := f.Stat()
+	if err != nil || !st.Mode().IsRegular() {
 		return nil, errors.Join(fmt.Errorf("%s is no regular file", path), err)
 	}
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(b)) > limit {
+	var b bytes.Buffer
+	b.Grow(int(min(st.Size(), limit)) + bytes.MinRead) // it grows no more if the size is true
+	_, err = b.ReadFrom(io.LimitReader(f, limit+1))
+	if err == nil && int64(b.Len()) > limit {
 		err = fmt.Errorf("%s is over %d bytes", path, limit)
 	}
-	return b, err
+	return b.Bytes(), err
 }
 
 // listDir returns the names in one of the cache's folders, sorted.
 func (s *Store) listDir(folder string) ([]string, error) {
-	entries, err := os.ReadDir(s.path(folder))
+	names, err := s.dirNames(folder)
+	slices.Sort(names)
+	return names, err
+}
+
+// dirNames is listDir without the order.
+func (s *Store) dirNames(folder string) ([]string, error) {
+	d, err := os.Open(s.path(folder))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	names := make([]string, 0, len(entries))
-	for _, e := range entries {
-		names = append(names, e.Name())
+	if err != nil {
+		return nil, err
 	}
-	return names, err
+	defer d.Close()
+	return d.Readdirnames(-1)
 }

@@ -241,7 +241,10 @@ func (s *Store) Roots() ([]Root, error) {
 // FindRoot returns the one sealed root whose digest begins with prefix, of at least 4 digits.
 func (s *Store) FindRoot(prefix string) (Digest, error) {
 	prefix = strings.TrimPrefix(prefix, "sha256:")
-	names, err := s.listDir("roots")
+	if d := Digest(prefix); d.Valid() && s.hasRoot(d) {
+		return d, nil
+	}
+	names, err := s.dirNames("roots")
 	if err != nil {
 		return "", fmt.Errorf("list roots: %w", err)
 	}
