@@ -102,9 +102,6 @@ func (a *app) importRoot(ctx context.Context, name string, fl *importFlags) erro
 			return fmt.Errorf("import %s: name %s: %w", name, fl.tag, err)
 		}
 	}
-	if err := a.collectAfter(ctx, store); err != nil {
-		return err
-	}
 	if !im.cached {
 		if err := a.collectAfter(ctx, store); err != nil {
 			return err

@@ -2,6 +2,7 @@ package intake
 
 import (
 	"archive/tar"
+	"net/url"
 	"strings"
 
 	"github.com/rootctl/rootctl/internal/cache/snapshot"
@@ -9,7 +10,10 @@ import (
 
 const xattrRecord = "SCHILY.xattr."
 
-var xattrName = strings.NewReplacer("%3D", "=", "%25", "%") // as GNU tar writes what would end the name
+var ( // as GNU tar writes what would end the name
+	xattrName   = strings.NewReplacer("%3D", "=", "%25", "%")
+	xattrEncode = strings.NewReplacer("%", "%25", "=", "%3D")
+)
 
 // judge makes an Entry of a header, without digest. ok is false for what is passed over.
 func (u *Unpacker) judge(h *tar.Header) (e snapshot.Entry, ok bool, err error) {
@@ -88,8 +92,26 @@ func (u *Unpacker) judgeXattrs(e *snapshot.Entry, records map[string]string) {
 			e.Xattrs[name] = snapshot.CanonicalXattr(name, value)
 		case strings.HasPrefix(key, "SCHILY.acl."):
 			u.dropped["access list in words"]++
+		case strings.HasPrefix(key, "LIBARCHIVE.xattr."): // bsdtar writes each attribute a second time, as SCHILY.xattr
+			if name := key[len("LIBARCHIVE.xattr."):]; !hasXattr(records, name) {
+				u.dropped["attribute in libarchive's form"]++
+			}
 		}
 	}
+}
+
+// hasXattr reports whether records have the attribute of a LIBARCHIVE.xattr record, which URL-encodes its name, in the form
+// that is read.
+func hasXattr(records map[string]string, encoded string) bool {
+	name, err := url.PathUnescape(encoded)
+	if err != nil {
+		return false
+	}
+	_, ok := records[xattrRecord+name]
+	if !ok {
+		_, ok = records[xattrRecord+xattrEncode.Replace(name)]
+	}
+	return ok
 }
 
 // checkGlobal looks at a header that speaks of all entries to come. Git writes one with a comment. What would change
