@@ -197,10 +197,14 @@ type Use struct {
 func (s *Store) Uses(list []Listed) []Use {
 	out := make([]Use, len(list))
 	now := s.now()
+	use, err := unix.Open(s.path("use"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		defer unix.Close(use)
+	}
 	for i, inUse := range s.InUse(list) {
 		d := list[i].Root
 		var st unix.Stat_t
-		if unix.Lstat(s.path("use", string(d)), &st) != nil && unix.Lstat(s.mtreePath(d), &st) != nil {
+		if unix.Fstatat(use, string(d), &st, unix.AT_SYMLINK_NOFOLLOW) != nil && unix.Lstat(s.mtreePath(d), &st) != nil {
 			continue
 		}
 		out[i] = Use{time.Unix(st.Mtim.Unix()), inUse}
@@ -209,31 +213,4 @@ func (s *Store) Uses(list []Listed) []Use {
 		}
 	}
 	return out
-}
-
-// InUse says of listed roots whether they are used this moment. It costs three system calls a root.
-func (s *Store) InUse(list []Listed) []bool {
-	out := make([]bool, len(list))
-	if s.readOnly {
-		return out
-	}
-	locks, err := unix.Open(s.path("locks"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return out
-	}
-	defer unix.Close(locks)
-	for i, l := range list {
-		out[i] = s.looksUsed(locks, l.Root)
-	}
-	return out
-}
-
-// looksUsed is inUse for a list: a root that goes this moment may seem used.
-func (s *Store) looksUsed(locks int, d Digest) bool {
-	fd, err := unix.Openat(locks, "root-"+string(d), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return false
-	}
-	defer unix.Close(fd)
-	return s.flock(fd, unix.LOCK_EX|unix.LOCK_NB) == unix.EWOULDBLOCK
 }
