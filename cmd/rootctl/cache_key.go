@@ -14,35 +14,67 @@ func newCacheKeyCommand(a *app) *cobra.Command {
 	var sel selection
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "key [flags] SUITE[-VARIANT][:ARCH]",
+		Use:   "key [flags] SUITE[-VARIANT][:ARCH]...",
 		Short: "print the keys under which a build looks its results up",
 		Long: "key prints the keys of a build with the same flags: of the request, of the selection of packages (K1)\n" +
 			"and of the root (K2). It asks the archive what a build would ask, and builds nothing.",
-		Example: "  rootctl cache key bionic\n  rootctl cache key bionic --include curl --json\n  rootctl cache key --offline bionic",
-		Args:    args(cobra.ExactArgs(1)),
+		Example: "  rootctl cache key bionic\n  rootctl cache key bionic --include curl --json\n  rootctl cache key --offline bionic noble",
+		Args:    args(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, names []string) error {
 			if asJSON {
 				a.quiet = true
 			}
-			var keys *debootstrap.Keys
-			err := a.asked(c.Context(), &sel, names[0], func(ctx context.Context, b *debootstrap.Builder, req debootstrap.Request) (err error) {
-				keys, err = b.Keys(ctx, req)
-				return err
+			all, err := askEach(names, func(name string) (*debootstrap.Keys, error) {
+				var keys *debootstrap.Keys
+				err := a.asked(c.Context(), &sel, name, func(ctx context.Context, b *debootstrap.Builder, req debootstrap.Request) (err error) {
+					keys, err = b.Keys(ctx, req)
+					return err
+				})
+				if err != nil {
+					return nil, fmt.Errorf("keys of %s: %w", name, err)
+				}
+				return keys, nil
 			})
 			if err != nil {
-				return fmt.Errorf("keys of %s: %w", names[0], err)
+				return err
 			}
 			if asJSON {
-				return a.printJSON(keys)
+				return a.printJSON(oneOrList(all))
 			}
 			w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-			fmt.Fprintf(w, "request\t%s\nresolve (K1)\t%s\nroot (K2)\t%s\n", keys.Request.Key, keys.Resolve.Key, keys.Root.Key)
+			for i, keys := range all {
+				if len(all) > 1 {
+					fmt.Fprintf(w, "%s\t\n", printable(names[i]))
+				}
+				fmt.Fprintf(w, "request\t%s\nresolve (K1)\t%s\nroot (K2)\t%s\n", keys.Request.Key, keys.Resolve.Key, keys.Root.Key)
+			}
 			return w.Flush()
 		},
 	}
 	sel.register(c.Flags())
-	c.Flags().BoolVar(&asJSON, "json", false, "print the keys and their inputs as JSON")
+	c.Flags().BoolVar(&asJSON, "json", false, "print the keys and their inputs as JSON: one object, or a list of them for several suites")
 	return c
+}
+
+// askEach asks for one name after the other, and ends with the first error.
+func askEach[T any](names []string, ask func(name string) (T, error)) ([]T, error) {
+	var all []T
+	for _, name := range names {
+		v, err := ask(name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, nil
+}
+
+// oneOrList is what --json prints of them: whoever asks for one thing gets one object.
+func oneOrList[T any](all []T) any {
+	if len(all) == 1 {
+		return all[0]
+	}
+	return all
 }
 
 // asked runs f on the request that a build with the same flags would have, with a builder that can ask the archive

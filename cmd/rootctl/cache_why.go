@@ -17,33 +17,41 @@ func newCacheWhyCommand(a *app) *cobra.Command {
 	var sel selection
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "why [flags] SUITE[-VARIANT][:ARCH]",
+		Use:   "why [flags] SUITE[-VARIANT][:ARCH]...",
 		Short: "say whether a build would hit the cache, and if not what made it miss",
 		Long: "why asks the archive what a build with the same flags would ask, builds nothing, and compares with the nearest\n" +
 			"earlier build of the suite. Its exit code is 0 for hits and misses alike.",
 		Example: "  rootctl cache why bionic\n  rootctl cache why trixie --include curl\n  rootctl cache why --offline --json bionic",
-		Args:    args(cobra.ExactArgs(1)),
+		Args:    args(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, names []string) error {
 			if asJSON {
 				a.quiet = true
 			}
-			var why *debootstrap.Why
-			err := a.asked(c.Context(), &sel, names[0], func(ctx context.Context, b *debootstrap.Builder, req debootstrap.Request) (err error) {
-				why, err = b.Why(ctx, req)
-				return err
+			all, err := askEach(names, func(name string) (*debootstrap.Why, error) {
+				var why *debootstrap.Why
+				err := a.asked(c.Context(), &sel, name, func(ctx context.Context, b *debootstrap.Builder, req debootstrap.Request) (err error) {
+					why, err = b.Why(ctx, req)
+					return err
+				})
+				if err != nil {
+					return nil, fmt.Errorf("cache why %s: %w", name, err)
+				}
+				return why, nil
 			})
 			if err != nil {
-				return fmt.Errorf("cache why %s: %w", names[0], err)
+				return err
 			}
 			if asJSON {
-				return a.printJSON(why)
+				return a.printJSON(oneOrList(all))
 			}
-			a.printWhy(names[0], why)
+			for i, why := range all {
+				a.printWhy(names[i], why)
+			}
 			return nil
 		},
 	}
 	sel.register(c.Flags())
-	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object, or a list of them for several suites")
 	return c
 }
 

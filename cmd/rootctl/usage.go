@@ -39,6 +39,9 @@ func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 func wrongCount(c *cobra.Command, given []string) string {
 	var wanted []string
 	for _, word := range strings.Fields(c.Use)[1:] {
+		if word == "|" { // what follows is another way to use the verb
+			break
+		}
 		if word, _, _ = strings.Cut(word, "["); word != "" && word[0] >= 'A' && word[0] <= 'Z' {
 			wanted = append(wanted, word)
 		}
