@@ -123,7 +123,7 @@ bench: build
 
 # What a cache of 500 roots costs against one of a single root.
 many:
-	$(GO) test -run '^TestManyRoots$$' -count=1 -v ./cmd/rootctl
+	$(GO) test -run '^(TestManyRoots|TestCareIsLinear)$$' -count=1 -v ./cmd/rootctl
 
 mirror:
 	$(GO) run ./internal/reference/mirror --dir $(MIRROR)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -196,6 +197,43 @@ func TestListingOfMany(t *testing.T) {
 	}
 }
 
+// TestCareIsLinear: what gc and verify do for each root does not grow with the number of roots.
+func TestCareIsLinear(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: a file system in memory")
+	}
+	f := newFixture(t)
+	sizes := [...]int{50, 100, 200}
+	var dirs [len(sizes)]string
+	for i, n := range sizes {
+		dirs[i], _ = manyRoots(t, n)
+	}
+	for _, args := range [][]string{
+		{"cache", "df", "--json"},
+		{"cache", "verify", "--roots"},
+		{"cache", "gc", "--dry-run", "--max-size", "1B"},
+		{"cache", "gc", "--max-size", "1B"}, // the last, for it does it once
+	} {
+		var per [len(sizes)]struct{ opens, stats, us float64 }
+		for i, n := range sizes {
+			if !slices.Equal(args, []string{"cache", "gc", "--max-size", "1B"}) {
+				least := f.took(t, dirs[i], args...)
+				for range 2 {
+					least = min(least, f.took(t, dirs[i], args...))
+				}
+				per[i].us = float64(least.Microseconds()) / float64(n)
+			}
+			c := f.calls(t, dirs[i], args...)
+			per[i].opens, per[i].stats = float64(c.opens)/float64(n), float64(c.stats)/float64(n)
+			t.Logf("%v of %d roots: %.1f opens, %.1f stats, %.0f us a root", args, n, per[i].opens, per[i].stats, per[i].us)
+		}
+		a, b := per[0], per[2] // what is done once makes the first the greater
+		if b.opens > 1.05*a.opens || b.stats > 1.05*a.stats || b.us > 1.4*a.us {
+			t.Errorf("%v does more for each of %d roots than for each of %d", args, sizes[2], sizes[0])
+		}
+	}
+}
+
 type calls struct{ opens, stats int }
 
 // calls counts the system calls of a command that look at files by name.
@@ -203,7 +241,7 @@ func (f *fixture) calls(t *testing.T, dir string, args ...string) (n calls) {
 	t.Helper()
 	trace := filepath.Join(t.TempDir(), "trace")
 	c := f.command(dir, args...)
-	c.Path, c.Args = "/usr/bin/strace", append([]string{"strace", "-f", "-qq", "-o", trace, "-e", "trace=open,openat,openat2,stat,lstat,newfstatat,statx", f.self}, args...)
+	c.Path, c.Args = "/usr/bin/strace", append([]string{"strace", "-f", "--seccomp-bpf", "-qq", "-o", trace, "-e", "signal=none", "-e", "trace=open,openat,openat2,stat,lstat,newfstatat,statx", f.self}, args...)
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", args, err, out)
 	}

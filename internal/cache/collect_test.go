@@ -6,7 +6,9 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -265,4 +267,36 @@ func TestDigestsIn(t *testing.T) {
 			t.Fatalf("%q: %v", text, got)
 		}
 	}
+}
+
+// Sweeps remove what a collection is moving to trash/ this moment.
+func TestSweepBesideCollection(t *testing.T) {
+	s := open(t)
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if _, err := s.Sweep(); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for i := range 100 {
+		c := &collection{s: s, out: &Collected{}}
+		for j := range 20 {
+			path := s.path("logs-" + strconv.Itoa(i) + "-" + strconv.Itoa(j))
+			must(t, os.WriteFile(path, nil, 0o600))
+			must(t, c.away(Item{}, path))
+		}
+	}
+	close(done)
+	wg.Wait()
 }
