@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -32,6 +33,13 @@ func TestLsJSON(t *testing.T) {
 		}
 		if err != nil {
 			t.Fatal(err)
+		}
+		var again bytes.Buffer
+		e := json.NewEncoder(&again)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		if err := e.Encode(rows); err != nil || again.String() != string(out) {
+			t.Errorf("not as the encoder sets it: %v\n%s\n%s", err, out, &again)
 		}
 		return rows
 	}
