@@ -73,7 +73,7 @@ func (im *importing) run(ctx context.Context) (cache.Ref, *cache.Lease, error) {
 		im.cached = true
 		l.Close()
 	}
-	lease, err := im.store.Seal(ctx, temp, tree, m, m.Digest)
+	lease, err := im.store.SealSettled(ctx, temp, tree, m, m.Digest)
 	if err != nil {
 		return cache.Ref{}, nil, err
 	}

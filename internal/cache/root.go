@@ -118,14 +118,24 @@ func (s *Store) touch(d Digest) {
 // its times set to m's. If the root is there already that one is leased and tree left in t. The caller
 // writes its action record afterwards.
 func (s *Store) Seal(ctx context.Context, t *Temp, tree string, m *Manifest, d Digest) (*Lease, error) {
-	l, err := s.seal(ctx, t, tree, m, d)
+	return s.sealed(ctx, t, tree, m, d, m.Settle)
+}
+
+// SealSettled is Seal for a tree that was made of m, and is as Settle leaves one: it has no device nodes and no sockets,
+// no name that m does not have, and m's times. It is not walked again.
+func (s *Store) SealSettled(ctx context.Context, t *Temp, tree string, m *Manifest, d Digest) (*Lease, error) {
+	return s.sealed(ctx, t, tree, m, d, nil)
+}
+
+func (s *Store) sealed(ctx context.Context, t *Temp, tree string, m *Manifest, d Digest, settle func(tree string) error) (*Lease, error) {
+	l, err := s.seal(ctx, t, tree, m, d, settle)
 	if err != nil {
 		return nil, fmt.Errorf("seal root %s: %w", d.Short(), s.fault(err))
 	}
 	return l, nil
 }
 
-func (s *Store) seal(ctx context.Context, t *Temp, tree string, m *Manifest, d Digest) (*Lease, error) {
+func (s *Store) seal(ctx context.Context, t *Temp, tree string, m *Manifest, d Digest, settle func(tree string) error) (*Lease, error) {
 	rel, err := filepath.Rel(t.Path, tree)
 	if err != nil || !filepath.IsLocal(rel) || rel == "." {
 		return nil, fmt.Errorf("%s is not in the temporary folder", tree)
@@ -151,8 +161,10 @@ func (s *Store) seal(ctx context.Context, t *Temp, tree string, m *Manifest, d D
 	if err := m.Encode(&text); err != nil {
 		return nil, err
 	}
-	if err := m.Settle(tree); err != nil {
-		return nil, err
+	if settle != nil {
+		if err := settle(tree); err != nil {
+			return nil, err
+		}
 	}
 	if err := Flush(tree); err != nil {
 		return nil, err

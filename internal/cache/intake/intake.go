@@ -55,7 +55,8 @@ type Unpacker struct {
 	ordered bool   // all came in canonical order
 	last    string // path of the last entry
 	spoiled atomic.Bool
-	plain   bool // new files belong to 0:0 by themselves
+	plain   bool   // new files belong to 0:0 by themselves
+	masked  uint32 // bits of a mode that new files do not get
 }
 
 // New begins a root in the empty folder dir, which nobody else writes to.
@@ -75,6 +76,7 @@ func New(ctx context.Context, dir string, o Options) (*Unpacker, error) {
 		return nil, fmt.Errorf("prepare %s: %w", dir, err)
 	}
 	u := &Unpacker{o: o, fd: fd, ordered: true, dropped: map[string]int{}, canon: newCanon()}
+	u.masked = masked(fd)
 	u.plain = unix.Geteuid() == 0 && unix.Getegid() == 0
 	u.root = &node{meta: snapshot.Entry{Path: ".", Type: snapshot.TypeDir, Mode: 0o755}, children: map[string]*node{}, implied: true}
 	u.dirs = newDirs(fd)

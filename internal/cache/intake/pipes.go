@@ -1,18 +1,14 @@
 package intake
 
 import (
-	"context"
-	"fmt"
 	"io"
-	"runtime"
 	"sync"
 	"sync/atomic"
-
-	"github.com/rootctl/rootctl/internal/cache/snapshot"
 )
 
-// One goroutine decompresses (source), the caller's takes the archive apart, some make small files (writers), and one
-// makes the digest of the canonical tar (canon). Each has a channel that bounds how far ahead of it the others may be.
+// One goroutine decompresses (source), the caller's takes the archive apart, some make files (writers), and one makes the
+// digest of the canonical tar (canon). Each has a channel that bounds how far ahead of it the others may be. To wake a
+// goroutine costs about what making a small file does, so that small files go together.
 
 const (
 	chunkSize = 128 << 10
@@ -115,151 +111,4 @@ func (s *source) stop() {
 	for range s.ch { // so that it is not stuck in a send
 	}
 	s.done.Wait()
-}
-
-// A job is a small file to be made.
-type job struct {
-	dir  *dirFD
-	base string
-	buf  *buffer
-	to   *content
-}
-
-type writers struct {
-	u       *Unpacker
-	jobs    chan *job
-	pending sync.WaitGroup
-	workers sync.WaitGroup
-	ctx     context.Context
-	fail    context.CancelCauseFunc
-}
-
-func startWriters(ctx context.Context, u *Unpacker) *writers {
-	w := &writers{u: u, jobs: make(chan *job, ahead)}
-	w.ctx, w.fail = context.WithCancelCause(ctx)
-	for range min(runtime.GOMAXPROCS(0), 4) {
-		w.workers.Go(func() {
-			for j := range w.jobs {
-				w.run(j)
-			}
-		})
-	}
-	return w
-}
-
-func (w *writers) run(j *job) {
-	defer w.pending.Done()
-	defer j.dir.release()
-	defer j.buf.release()
-	if w.ctx.Err() != nil {
-		return
-	}
-	if err := w.u.write(j); err != nil {
-		w.fail(&MemberError{j.to.meta.Path, err})
-	}
-}
-
-func (w *writers) do(j *job) {
-	w.pending.Add(1)
-	w.jobs <- j
-}
-
-// failed is the first writer's error, or the context's.
-func (w *writers) failed() error {
-	if w.ctx.Err() == nil {
-		return nil
-	}
-	return context.Cause(w.ctx)
-}
-
-// wait waits until all files handed over are made.
-func (w *writers) wait() error {
-	w.pending.Wait()
-	return w.failed()
-}
-
-func (w *writers) stop() {
-	if w.jobs != nil {
-		close(w.jobs)
-		w.workers.Wait()
-		w.jobs = nil
-		w.fail(nil)
-	}
-}
-
-// canon makes the digest of the canonical tar while entries come in its order.
-type canon struct {
-	ch   chan piece
-	done sync.WaitGroup
-	off  bool
-	d    *snapshot.Digester
-	err  error
-}
-
-type piece struct {
-	head *snapshot.Entry
-	buf  *buffer
-	pad  int64 // of a file of that size
-}
-
-func newCanon() *canon {
-	c := &canon{ch: make(chan piece, ahead), d: snapshot.NewDigester()}
-	c.done.Go(func() {
-		for p := range c.ch {
-			if err := c.take(p); err != nil && c.err == nil {
-				c.err = err
-			}
-		}
-	})
-	return c
-}
-
-func (c *canon) take(p piece) error {
-	switch {
-	case p.head != nil:
-		return c.d.Head(p.head)
-	case p.buf != nil:
-		defer p.buf.release()
-		return c.d.Content(p.buf.bytes())
-	}
-	return c.d.Pad(p.pad)
-}
-
-// head begins an entry; the first that is out of order ends the digest.
-func (c *canon) head(e *snapshot.Entry, ordered bool) {
-	c.off = c.off || !ordered
-	if !c.off {
-		copied := *e // a writer may mend it
-		c.ch <- piece{head: &copied}
-	}
-}
-
-func (c *canon) content(b *buffer) {
-	if !c.off {
-		b.refs.Add(1)
-		c.ch <- piece{buf: b}
-	}
-}
-
-func (c *canon) pad(size int64) {
-	if !c.off {
-		c.ch <- piece{pad: size}
-	}
-}
-
-func (c *canon) stop() {
-	if c.ch != nil {
-		close(c.ch)
-		c.done.Wait()
-		c.ch = nil
-	}
-}
-
-// end returns the digest and size of the tar.
-func (c *canon) end() (snapshot.Digest, int64, error) {
-	c.stop()
-	if c.err != nil {
-		return "", 0, fmt.Errorf("hash the root: %w", c.err)
-	}
-	return c.d.End()
 }

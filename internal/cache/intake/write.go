@@ -16,7 +16,7 @@ import (
 	"github.com/rootctl/rootctl/internal/cache/snapshot"
 )
 
-// file makes a file of what comes from r. A small one is left to a writer.
+// file has a writer make a file of what comes from r.
 func (u *Unpacker) file(n *node, d *dirFD, base string, r io.Reader) error {
 	e := &n.meta
 	if u.size += e.Size; u.size > u.o.MaxSize || e.Size > u.o.MaxSize {
@@ -24,19 +24,47 @@ func (u *Unpacker) file(n *node, d *dirFD, base string, r io.Reader) error {
 	}
 	n.content = &content{meta: *e}
 	u.canon.head(e, u.ordered)
+	f := newFile{dir: d, base: base, to: n.content}
 	if e.Size > chunkSize {
-		return u.bigFile(n.content, d, base, r)
+		return u.bigFile(f, r)
 	}
-	b := newBuffer()
-	if _, err := io.ReadFull(r, b.space[:e.Size]); err != nil {
-		b.release()
+	j := u.writers.room(e.Size)
+	f.at = j.buf.n
+	data := j.buf.space[f.at : f.at+int(e.Size)]
+	if _, err := io.ReadFull(r, data); err != nil {
 		return cut(err)
 	}
-	b.n = int(e.Size)
-	u.canon.content(b)
+	j.buf.n += len(data)
+	u.canon.content(j.buf, data)
 	u.canon.pad(e.Size)
 	d.refs.Add(1)
-	u.writers.do(&job{dir: d, base: base, buf: b, to: n.content})
+	j.files = append(j.files, f)
+	return nil
+}
+
+// bigFile hands a file over part by part. Its writer takes all parts, even if it cannot write them.
+func (u *Unpacker) bigFile(f newFile, r io.Reader) error {
+	size := f.to.meta.Size
+	j := &job{files: []newFile{f}, parts: make(chan *buffer, ahead)}
+	defer close(j.parts)
+	f.dir.refs.Add(1)
+	u.writers.do(j)
+	for left := size; left > 0; {
+		if err := u.writers.failed(); err != nil { // also when the caller gives up
+			return err
+		}
+		b := newBuffer()
+		k, err := io.ReadFull(r, b.space[:min(chunkSize, left)])
+		if err != nil {
+			b.release()
+			return cut(err)
+		}
+		b.n = k
+		u.canon.content(b, b.bytes())
+		j.parts <- b
+		left -= int64(k)
+	}
+	u.canon.pad(size)
 	return nil
 }
 
@@ -47,67 +75,98 @@ func cut(err error) error {
 	return &FormatError{What: "its content cannot be read", Err: err}
 }
 
-// write makes the small file of a job.
-func (u *Unpacker) write(j *job) error {
-	fd, err := create(j.dir.fd, j.base)
+// write makes a small file.
+func (u *Unpacker) write(f *newFile, data []byte) error {
+	fd, err := u.create(f)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	data := j.buf.bytes()
 	if err := writeAll(fd, data); err != nil {
 		return err
 	}
-	j.to.sum = snapshot.Sum(data)
-	return u.finish(fd, j.dir.fd, j.base, &j.to.meta)
+	u.writers.written(len(data))
+	f.to.sum = snapshot.Sum(data)
+	return u.finishFile(fd, f)
 }
 
-// bigFile copies a file chunk by chunk. Chunks of zeros become holes.
-func (u *Unpacker) bigFile(to *content, d *dirFD, base string, r io.Reader) error {
-	fd, err := create(d.fd, base)
+// writeBig makes a file of its parts. Those of zeros become holes.
+func (u *Unpacker) writeBig(f *newFile, parts <-chan *buffer) error {
+	fd, err := u.create(f)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
 	h := sha256.New()
-	for at, size := int64(0), to.meta.Size; at < size; {
-		if err := u.writers.failed(); err != nil { // also when the caller gives up
-			return err
-		}
-		b := newBuffer()
-		k, err := io.ReadFull(r, b.space[:min(chunkSize, size-at)])
-		if err != nil {
-			b.release()
-			return cut(err)
-		}
-		b.n = k
-		u.canon.content(b)
+	at := int64(0)
+	for b := range parts {
 		data := b.bytes()
 		if !allZero(data) {
 			err = pwriteAll(fd, data, at)
 		}
 		h.Write(data)
+		at += int64(len(data))
+		u.writers.written(len(data))
 		b.release()
 		if err != nil {
 			return err
 		}
-		at += int64(k)
 	}
-	if err := unix.Ftruncate(fd, to.meta.Size); err != nil {
+	if at < f.to.meta.Size {
+		return nil // the reader has the error
+	}
+	if err := unix.Ftruncate(fd, at); err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
-	u.canon.pad(to.meta.Size)
-	to.sum = snapshot.Digest(hex.EncodeToString(h.Sum(nil)))
-	return u.finish(fd, d.fd, base, &to.meta)
+	f.to.sum = snapshot.Digest(hex.EncodeToString(h.Sum(nil)))
+	return u.finishFile(fd, f)
 }
 
-func create(dir int, base string) (int, error) {
+// create makes an empty file, with its mode if nothing that may change it comes later.
+func (u *Unpacker) create(f *newFile) (int, error) {
+	mode := uint32(0o600)
+	if u.bornRight(&f.to.meta) {
+		mode = f.to.meta.Mode
+	}
 	for {
-		fd, err := unix.Openat(dir, base, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+		fd, err := unix.Openat(f.dir.fd, f.base, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
 		if err != unix.EINTR {
 			return fd, err
 		}
 	}
+}
+
+// bornRight tells of a file that it gets its mode as it is made: nothing masks it, and no attribute is set later, which may
+// need rights that the mode does not give, or change it.
+func (u *Unpacker) bornRight(e *snapshot.Entry) bool {
+	return e.Mode&^0o777 == 0 && e.Mode&u.masked == 0 && len(e.Xattrs) == 0
+}
+
+// masked tells which bits of their modes new files in the folder fd do not get, by the umask or a default access list.
+func masked(fd int) uint32 {
+	const all = 0o777
+	f, err := unix.Openat(fd, ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, all)
+	if err != nil {
+		return all // this file system cannot tell
+	}
+	defer unix.Close(f)
+	var st unix.Stat_t
+	if err := unix.Fstat(f, &st); err != nil {
+		return all
+	}
+	return all &^ (st.Mode & all)
+}
+
+// finishFile gives a new file what its entry says and it does not have yet.
+func (u *Unpacker) finishFile(fd int, f *newFile) error {
+	e := &f.to.meta
+	if !u.bornRight(e) {
+		return u.finish(fd, f.dir.fd, f.base, e)
+	}
+	if err := u.chown(fd, "", e); err != nil {
+		return err
+	}
+	return setTime(f.dir.fd, f.base, e.MTime)
 }
 
 func writeAll(fd int, b []byte) error {
