@@ -175,6 +175,9 @@ func (s *Store) storeRelease(id string, b []byte, replace func(now []byte) bool)
 	return s.writeRecord("releases", id, b)
 }
 
+// Releases lists the ids under which StoreRelease kept something, sorted.
+func (s *Store) Releases() ([]string, error) { return s.listDir("releases") }
+
 // LoadRelease returns what StoreRelease kept, or ErrNotFound.
 func (s *Store) LoadRelease(id string) ([]byte, error) {
 	if err := CheckRefName(id); err != nil {

@@ -50,7 +50,8 @@ func (j *job) archiveOptions(pockets []string) (o archive.Options, err error) {
 	o = archive.Options{
 		Suite: r.Suite, Keyring: keyring, Arch: r.Arch, Components: r.Components, Pockets: pockets,
 		Mirrors: r.mirrorURLs("release"), PocketMirrors: make(map[string][]string), Moved: make(map[string][]string),
-		NoVerify: r.NoVerify, AllowExpired: r.AllowExpired, AllowOlder: r.AllowOlder,
+		Elsewhere: r.Offline && !r.OnlyThese,
+		NoVerify:  r.NoVerify, AllowExpired: r.AllowExpired, AllowOlder: r.AllowOlder,
 		Now: j.Now, At: r.At, Client: j.Client, Store: j.Store, Log: j.Log, OnBytes: j.received, OnPassed: j.passed,
 	}
 	for _, p := range pockets {

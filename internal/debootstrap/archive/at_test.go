@@ -2,6 +2,7 @@ package archive
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -78,6 +79,65 @@ func TestRecorded(t *testing.T) {
 	if _, lacks, err := Recorded(w.o); err != nil || len(lacks) != 0 {
 		t.Errorf("all is there: %v, %v", lacks, err)
 	}
+}
+
+// What was read from another mirror is at hand, too, where its Release is by keys that this request trusts: the newest
+// whose indices are there.
+func TestRecordedElsewhere(t *testing.T) {
+	w := newWorld(t, hello())
+	date := w.Date
+	w.o.Now = func() time.Time { return date.AddDate(0, 0, 9) }
+	read := func(days int, key *testarchive.Key, indices bool) string {
+		t.Helper()
+		a := hello().Add(testarchive.Package{Name: "more", Version: fmt.Sprint(days)})
+		a.Key, a.Date = key, date.AddDate(0, 0, days)
+		o, srv := w.o, a.Serve(t)
+		keys, err := pgp.ReadKeyring(key.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Keyring, o.Mirrors = keys, []string{srv.URL}
+		ar, err := Open(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if indices {
+			index(t, ar)
+		}
+		return srv.URL
+	}
+	expect := func(summary string, o Options, mirror string) {
+		t.Helper()
+		ar, lacks, err := Recorded(o)
+		switch {
+		case err != nil:
+			t.Errorf("%s: %v", summary, err)
+		case mirror == "" && (len(lacks) != 1 || lacks[0].Name != "Release of bionic"):
+			t.Errorf("%s: lacks %v", summary, lacks)
+		case mirror != "" && (len(lacks) != 0 || ar.Pockets[0].Mirror != mirror):
+			t.Errorf("%s: from %q, lacks %v", summary, ar.Pockets[0].Mirror, lacks)
+		}
+	}
+	strange := read(5, testarchive.NewKey("stranger"), true)
+	w.o.Elsewhere = true
+	expect("by a key that is not trusted", w.o, "")
+	o := w.o
+	o.NoVerify = true
+	expect("without verifying", o, strange)
+	older, newer := read(1, w.Key, true), read(2, w.Key, true)
+	read(3, w.Key, false)
+	expect("the newest that is whole", w.o, newer)
+	o = w.o
+	o.Mirrors = []string{older}
+	expect("the one that is named", o, older)
+	o = w.o
+	o.Elsewhere = false
+	expect("without being asked to", o, "")
+	o = w.o
+	o.At = date
+	expect("of the past", o, "")
+	index(t, w.open(t))
+	expect("newer than the suite's own", w.o, newer)
 }
 
 // A pool's mirrors are asked in turn, whatever is wrong with one of them.

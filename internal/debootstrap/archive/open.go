@@ -34,6 +34,7 @@ type Options struct {
 	AllowExpired  bool                // take one past its Valid-Until or dated in the future
 	AllowOlder    bool                // take one older than the last seen
 	Now           func() time.Time    // nil: time.Now
+	Elsewhere     bool                // Recorded: take Releases that were read from other mirrors, too
 	At            time.Time           // when to judge dates and keys, for the past of an archive; zero: Now
 	Client        *fetch.Client       // nil: without proxy
 	Store         *cache.Store

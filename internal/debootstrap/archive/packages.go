@@ -31,7 +31,7 @@ const (
 func (a *Archive) Packages(ctx context.Context, p *Pocket, component string) (string, error) {
 	name := component + "/binary-" + a.o.Arch + "/Packages"
 	plain, listed := p.Release.Files[name]
-	f, form, err := a.choose(p, name)
+	f, form, err := a.choose(p.Suite, p.Release, name)
 	if err != nil {
 		return "", err
 	}
@@ -60,10 +60,10 @@ func (a *Archive) Packages(ctx context.Context, p *Pocket, component string) (st
 }
 
 // choose takes the form of an index that the store has, else the one that is here and decoded first.
-func (a *Archive) choose(p *Pocket, name string) (f File, form string, err error) {
+func (a *Archive) choose(suite string, r *Release, name string) (f File, form string, err error) {
 	var forms []string
 	for _, s := range []string{"gz", "xz", ""} {
-		if e, ok := p.Release.Files[strings.TrimSuffix(name+"."+s, ".")]; ok {
+		if e, ok := r.Files[strings.TrimSuffix(name+"."+s, ".")]; ok {
 			if a.o.Store.HasDownload(a.learned(e), e.Size) {
 				return e, s, nil
 			}
@@ -71,16 +71,15 @@ func (a *Archive) choose(p *Pocket, name string) (f File, form string, err error
 		}
 	}
 	if len(forms) == 0 {
-		r := p.Release
-		return f, "", fmt.Errorf("%s has no %s: %w; its architectures are %s, its components %s", p.Suite, name, ErrNotFound,
+		return f, "", fmt.Errorf("%s has no %s: %w; its architectures are %s, its components %s", suite, name, ErrNotFound,
 			strings.Join(r.Architectures, ", "), strings.Join(r.Components, ", "))
 	}
-	gz, xz := p.Release.Files[name+".gz"], p.Release.Files[name+".xz"]
+	gz, xz := r.Files[name+".gz"], r.Files[name+".xz"]
 	form = forms[0]
-	if gz.Size > 0 && xz.Size > 0 && preferXz(gz.Size, xz.Size, p.Release.Files[name].Size, a.o.Client.Rate()) {
+	if gz.Size > 0 && xz.Size > 0 && preferXz(gz.Size, xz.Size, r.Files[name].Size, a.o.Client.Rate()) {
 		form = "xz"
 	}
-	return p.Release.Files[strings.TrimSuffix(name+"."+form, ".")], form, nil
+	return r.Files[strings.TrimSuffix(name+"."+form, ".")], form, nil
 }
 
 // preferXz weighs the bytes that xz saves against the time it takes to decode. At an unknown rate it
