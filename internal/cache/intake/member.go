@@ -32,7 +32,7 @@ func (u *Unpacker) Layer(ctx context.Context, r io.Reader, whiteouts, whole bool
 			return u.end(src, n, whole)
 		}
 		if err != nil && !errors.Is(err, tar.ErrInsecurePath) { // clean judges the path
-			return readError(err, n > 0 || src.tar)
+			return readError(err, n > 0 || src.tar || src.failed() != nil)
 		}
 		if err := u.member(h, t, whiteouts); err != nil {
 			if cause := src.failed(); cause != nil {
@@ -83,7 +83,7 @@ func readError(err error, isTar bool) error {
 	switch {
 	case errors.As(err, &limit), errors.As(err, &format), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
-	case errors.Is(err, tar.ErrHeader) && !isTar:
+	case !isTar && (errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF)): // less than a header is no tar either
 		return &FormatError{What: "it is no tar archive, nor one compressed by zstd, gzip, xz or bzip2, nor an image",
 			Next: "make one with: tar -C ROOT --numeric-owner --xattrs --xattrs-include='*' -c . | zstd"}
 	case errors.Is(err, tar.ErrHeader):

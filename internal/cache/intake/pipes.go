@@ -91,7 +91,7 @@ func (s *source) Read(p []byte) (int, error) {
 			return 0, s.err
 		}
 		s.at = 0
-		s.tar = s.tar || s.cur.n > block && string(s.cur.space[257:262]) == "ustar"
+		s.tar = s.tar || s.cur.n >= 262 && string(s.cur.space[257:262]) == "ustar"
 	}
 	n := copy(p, s.cur.bytes()[s.at:])
 	s.at += n
