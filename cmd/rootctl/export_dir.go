@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"strings"
 
@@ -25,10 +24,10 @@ func (e *exporting) writeDir(ctx context.Context) (*exportReport, error) {
 		Progress: e.bar.done.Store,
 	})
 	if err != nil {
-		return nil, err
+		return nil, outputFault(dir.path, err)
 	}
 	if err := dir.finish(); err != nil {
-		return nil, fmt.Errorf("write %s: %w", dir.path, err)
+		return nil, cannotWrite(dir.path, err)
 	}
 	e.bar.close()
 	for _, n := range []struct {

@@ -143,7 +143,7 @@ func (e *exporting) sbuildFolder() (string, *user.User, error) {
 			err = giveTo(d, owner)
 		}
 		if err != nil {
-			return "", nil, err
+			return "", nil, cannotWrite(d, err)
 		}
 	}
 	return dir, owner, nil
@@ -190,7 +190,7 @@ func (e *exporting) forSchroot(name string) error {
 	p.format, p.compress, p.folder = formatDir, "", true
 	if !p.given {
 		if err := os.MkdirAll(schrootRoots, 0o755); err != nil {
-			return err
+			return cannotWrite(schrootRoots, err)
 		}
 		p.output = filepath.Join(schrootRoots, name)
 	}

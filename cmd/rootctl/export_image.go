@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"hash"
 	"io"
 	"os"
@@ -122,12 +121,12 @@ func (e *exporting) writeLayout(ctx context.Context) (*exportReport, error) {
 	}
 	for _, f := range e.layoutFiles(i, layer) {
 		if err := writeLayoutFile(ctx, filepath.Join(dir.at, f.name), f); err != nil {
-			return nil, fmt.Errorf("write %s: %w", dir.path, err)
+			return nil, outputFault(dir.path, err)
 		}
 		rep.Size += f.size
 	}
 	if err := dir.finish(); err != nil {
-		return nil, err
+		return nil, cannotWrite(dir.path, err)
 	}
 	e.bar.close()
 	return rep, nil
@@ -156,6 +155,8 @@ type summer struct {
 	w io.Writer
 	h hash.Hash
 	n int64
+
+	err error // of w
 }
 
 func newSHA256() hash.Hash { return sha256.New() }
@@ -164,6 +165,7 @@ func (s *summer) Write(b []byte) (int, error) {
 	n, err := s.w.Write(b)
 	s.h.Write(b[:n])
 	s.n += int64(n)
+	s.err = err
 	return n, err
 }
 

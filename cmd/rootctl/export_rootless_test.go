@@ -35,6 +35,13 @@ func TestExportRootless(t *testing.T) {
 			if _, errs, code := o.run(t, "export", "--for", "schroot", "fixture"); code != codeFailed || !strings.Contains(errs, "sudo") {
 				t.Errorf("--for schroot: exit code %d\n%s", code, errs)
 			}
+			if _, errs, code := o.run(t, "export", "-o", "/base.tgz", "fixture"); code != codeFailed || !strings.Contains(errs, "write /base.tgz: permission denied\n") ||
+				!strings.Contains(errs, "hint: run it with sudo, or name a place of your own with -o") {
+				t.Errorf("into root's folder: exit code %d\n%s", code, errs)
+			}
+			if _, errs, code := o.run(t, "--cache", "/nowhere", "export", "fixture"); code == 0 || strings.Contains(errs, "ls -la /nowhere") || !strings.Contains(errs, "a folder of your own with --cache") {
+				t.Errorf("a cache in root's folder: exit code %d\n%s", code, errs)
+			}
 			o.must(t, "export", "-q", "--for", "sbuild", "fixture")
 			if got := sumOf(t, "cat", filepath.Join(o.home, ".cache/sbuild/bionic-amd64.tar.zst")); got != want {
 				t.Errorf("sbuild's tarball %s, root's %s", got, want)

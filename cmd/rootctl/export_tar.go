@@ -23,6 +23,9 @@ func (e *exporting) writeTar(ctx context.Context) (*exportReport, error) {
 	} else {
 		err = e.lease.WriteTar(ctx, out, e.plan.compress, e.bar)
 	}
+	if out.err != nil { // the error of what was read into it names that
+		err = out.err
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +97,7 @@ func (e *exporting) layer(ctx context.Context) (*cache.Image, *os.File, error) {
 	}
 	f, err := spool(e.plan.output)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, cannotWrite(e.plan.output, err)
 	}
 	d, size, err := e.spoolLayer(ctx, f)
 	if err != nil {
@@ -107,6 +110,9 @@ func (e *exporting) layer(ctx context.Context) (*cache.Image, *os.File, error) {
 func (e *exporting) spoolLayer(ctx context.Context, f *os.File) (cache.Digest, int64, error) {
 	s := &summer{w: f, h: newSHA256()}
 	err := e.lease.WriteTar(ctx, s, e.plan.compress, e.bar)
+	if s.err != nil {
+		err = cannotWrite(f.Name(), s.err)
+	}
 	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}

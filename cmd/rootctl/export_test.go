@@ -288,6 +288,9 @@ func TestExportFails(t *testing.T) {
 			if code != tt.code || !strings.Contains(errs, tt.says) {
 				t.Errorf("exit code %d, want %d with %q:\n%s", code, tt.code, tt.says, errs)
 			}
+			if full := strings.Contains(tt.summary, "full"); full && (!strings.Contains(errs, "hint: free some space there") || strings.Contains(errs, "roots/")) {
+				t.Errorf("not the output is blamed:\n%s", errs)
+			}
 			if names, err := os.ReadDir(small); err != nil || len(names) > 0 {
 				t.Errorf("left: %v (%v)", names, err)
 			}

@@ -36,7 +36,7 @@ func (a *app) createFolder(path string) (*folder, error) {
 		return nil, withHint(&flagError{fmt.Errorf("write %s: it is no folder", path)}, "remove it, or name another with -o")
 	}
 	if err != nil {
-		return nil, err
+		return nil, cannotWrite(path, err)
 	}
 	if len(names) > 0 && !(len(names) == 1 && names[0] == "lost+found" && isMount(abs)) {
 		return nil, withHint(&flagError{fmt.Errorf("write %s: the folder is not empty: it has %s", path, strconv.Quote(names[0]))}, "empty it, or name another with -o")
@@ -47,7 +47,7 @@ func (a *app) createFolder(path string) (*folder, error) {
 		return d, nil
 	}
 	if err := os.Mkdir(d.at, 0o700); err != nil {
-		return nil, err
+		return nil, cannotWrite(abs, err)
 	}
 	if d.guard, err = runner.StartGuard(runner.Keep{Remove: []string{d.at}}); err != nil {
 		os.Remove(d.at)

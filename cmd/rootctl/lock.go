@@ -183,9 +183,10 @@ func readLockFile(name string) (lockfile.File, error) {
 
 // writeLockFile replaces a file at once, or writes into what is none, such as a pipe.
 func writeLockFile(name string, text []byte) (err error) {
+	named := name
 	defer func() {
-		if err != nil {
-			err = fmt.Errorf("write lock file: %w", err)
+		if err = cannotWrite(named, err); err != nil {
+			err = fmt.Errorf("lock file: %w", err)
 		}
 	}()
 	mode := fs.FileMode(0o644)

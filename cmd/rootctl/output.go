@@ -50,7 +50,7 @@ func (a *app) createOutput(ctx context.Context, path string) (*output, error) {
 		err = o.create()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("write %s: %w", path, err)
+		return nil, cannotWrite(path, err)
 	}
 	if o.flat && term.IsTerminal(int(o.f.Fd())) {
 		return nil, withHint(&flagError{errors.New("standard output is a terminal, and a tarball is not for reading")}, "name a file with -o FILE, or pipe it on")
@@ -69,7 +69,7 @@ func (a *app) createOutput(ctx context.Context, path string) (*output, error) {
 // openSpecial opens what is there already and no regular file.
 func openSpecial(ctx context.Context, path string, st fs.FileInfo) (*os.File, error) {
 	if st.IsDir() {
-		return nil, withHint(&flagError{errors.New("it is a folder")}, "give a file's name, or --format dir")
+		return nil, withHint(&flagError{fmt.Errorf("write %s: it is a folder", path)}, "give a file's name, or --format dir")
 	}
 	for {
 		f, err := os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
@@ -120,7 +120,7 @@ func (o *output) Write(b []byte) (int, error) {
 	}
 	o.n += int64(n)
 	if err != nil {
-		o.err = fmt.Errorf("write %s: %w", o.path, err)
+		o.err = cannotWrite(o.path, err)
 		err = o.err
 	}
 	return n, err
@@ -156,10 +156,7 @@ func (o *output) finish() error {
 		err = o.f.Close()
 		o.f = nil
 	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", o.path, err)
-	}
-	return nil
+	return cannotWrite(o.path, err)
 }
 
 func (o *output) publish() error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -105,6 +106,9 @@ type AccessError struct {
 func (e *AccessError) Error() string { return e.Err.Error() }
 func (e *AccessError) Unwrap() error { return e.Err }
 func (e *AccessError) Hint() string {
+	if _, err := os.Lstat(e.Dir); err != nil {
+		return fmt.Sprintf("you cannot make %s: name a folder of your own with --cache or ROOTCTL_CACHE", e.Dir)
+	}
 	return fmt.Sprintf("something in the cache is not yours to write: see ls -la %s, or name another folder with --cache or ROOTCTL_CACHE", e.Dir)
 }
 
