@@ -201,6 +201,9 @@ func planExport(fl *exportFlags) (exportPlan, error) {
 	case p.format == formatDir && p.compress != "":
 		return bad("drop --compress", "a folder is not compressed")
 	}
+	if err := misnamed(&p); err != nil {
+		return p, err
+	}
 	if p.compress == "" {
 		p.compress = compress
 		if p.compress == "" && p.format == formatOCI {
@@ -220,22 +223,4 @@ func planExport(fl *exportFlags) (exportPlan, error) {
 		return bad("--compress zstd, gzip, xz or none", "unknown compression %q", fl.compress)
 	}
 	return p, nil
-}
-
-// guessFormat reads the end of a file's name.
-func guessFormat(name string) (format string, c snapshot.Compression) {
-	for _, g := range []struct {
-		suffix, format string
-		c              snapshot.Compression
-	}{
-		{"/", formatDir, ""}, {".oci", formatOCI, ""}, {".oci.tar", formatOCI, ""},
-		{".tar.zst", formatTar, snapshot.Zstd}, {".tar.zstd", formatTar, snapshot.Zstd}, {".tzst", formatTar, snapshot.Zstd},
-		{".tar.gz", formatTar, snapshot.Gzip}, {".tgz", formatTar, snapshot.Gzip},
-		{".tar.xz", formatTar, snapshot.XZ}, {".txz", formatTar, snapshot.XZ},
-	} {
-		if strings.HasSuffix(name, g.suffix) {
-			return g.format, g.c
-		}
-	}
-	return formatTar, ""
 }

@@ -281,6 +281,11 @@ func TestExportFails(t *testing.T) {
 		{"unknown format", []string{"fixture", "--format", "zip"}, codeUsage, "tar, oci or dir"},
 		{"unknown tool", []string{"fixture", "--for", "lxc"}, codeUsage, "sbuild, pbuilder or schroot"},
 		{"json and stdout", []string{"fixture", "--json"}, codeUsage, "-o"},
+		{"bzip2", []string{"fixture", "-o", e.at("x.tar.bz2")}, codeUsage, "does not write .bz2"},
+		{"zip", []string{"fixture", "--format", "tar", "-o", e.at("x.ZIP")}, codeUsage, "does not write .ZIP"},
+		{"compressed archive of an image", []string{"fixture", "--format", "oci", "-o", e.at("x.tar.gz")}, codeUsage, "name it .oci.tar"},
+		{"xz for pbuilder", []string{"fixture", "--for", "pbuilder", "-o", e.at("x.tar.xz")}, codeUsage, "pbuilder wants gzip"},
+		{"image for sbuild", []string{"fixture", "--for", "sbuild", "-o", e.at("x.oci")}, codeUsage, "sbuild wants a tarball"},
 		{"a folder as file", []string{"fixture", "-o", small}, codeUsage, "folder"},
 	} {
 		t.Run(tt.summary, func(t *testing.T) {
