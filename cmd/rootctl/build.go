@@ -42,7 +42,7 @@ func newBuildCommand(a *app) *cobra.Command {
 			}
 			req, wrong := sel.request(a, set, names[0])
 			if wrong != nil && !sel.asksFor(wrong) {
-				return wrong
+				return fileNamed(names[0], wrong)
 			}
 			store, err := a.openStore()
 			if err != nil {
@@ -83,7 +83,7 @@ func newBuildCommand(a *app) *cobra.Command {
 	c.Flags().BoolVar(&layer, "write-layer", false, "pack the root as an image's layer at once: the first export does it else")
 	c.Flags().StringVar(&tag, "tag", "", "`name` for the root (a plain suite's root is named after it)")
 	c.Flags().StringVar(&userns, "userns", "own", "user namespace `mode` of maintainer scripts: own (root inside is nobody outside) or host")
-	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object; with --lock a list of them, unless one NAME is given")
 	return c
 }
 
@@ -106,6 +106,7 @@ type built struct {
 
 // buildReport is build's --json object; its fields are an interface to scripts.
 type buildReport struct {
+	Lock       string                   `json:"lock,omitempty"` // its name in the lock file
 	Name       string                   `json:"name"`
 	Suite      string                   `json:"suite"`
 	Arch       string                   `json:"arch"`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -59,18 +60,11 @@ func (s *selection) lockedRoots(a *app, names []string) ([]lockedRoot, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(names) == 0 {
-		names = file.Names()
+	if names, err = a.lockedNames(file, s.lockFile, names); err != nil {
+		return nil, err
 	}
 	var all []lockedRoot
-	for _, name := range names {
-		found, ok := file.Find(name, hostArch())
-		if req, err := parseName(set, name); !ok && err == nil { // another spelling: 18.04, bionic-minbase
-			found, ok = file.Find(lockfile.Name(req.Suite.Codename, req.Variant, req.Arch), hostArch())
-		}
-		if !ok {
-			return nil, withHint(&notFound{fmt.Errorf("lock file %s has no root %s", s.lockFile, name)}, "it has %s", strings.Join(file.Names(), ", "))
-		}
+	for _, found := range names {
 		root := file.Roots[found]
 		l, err := root.Lock()
 		if err != nil {
@@ -83,6 +77,38 @@ func (s *selection) lockedRoots(a *app, names []string) ([]lockedRoot, error) {
 		all = append(all, lockedRoot{found, l, req})
 	}
 	return all, nil
+}
+
+// lockedNames are the names that a file has for the roots that are named in any spelling, all if none is.
+func (a *app) lockedNames(file lockfile.File, path string, names []string) ([]string, error) {
+	if len(names) == 0 {
+		return file.Names(), nil
+	}
+	set, err := a.suites()
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, name := range names {
+		found, ok := file.Find(name, hostArch())
+		if req, err := parseName(set, name); !ok && err == nil { // another spelling: 18.04, bionic-minbase
+			found, ok = file.Find(lockfile.Name(req.Suite.Codename, req.Variant, req.Arch), hostArch())
+		}
+		if !ok {
+			return nil, withHint(&notFound{fmt.Errorf("lock file %s has no root %s", path, name)}, "it has %s", strings.Join(file.Names(), ", "))
+		}
+		all = append(all, found)
+	}
+	return all, nil
+}
+
+// fileNamed answers a name that no suite has and a file does: it may be a lock file.
+func fileNamed(name string, err error) error {
+	var unknown *suites.UnknownSuite
+	if st, e := os.Stat(name); !errors.As(err, &unknown) || e != nil || !st.Mode().IsRegular() {
+		return err
+	}
+	return withHint(err, "%s is a file: if it is a lock file, --lock %s", name, name)
 }
 
 // lockedRequest says where to look for a locked root's packages. A suite that no file describes has the
@@ -131,26 +157,35 @@ func (a *app) buildLocked(ctx context.Context, sel *selection, fl lockedFlags, n
 	if done, a.enterErr = a.enter(); done {
 		return nil
 	}
-	reports := []buildReport{}
+	list := len(names) != 1 // whoever names one root gets one object
+	reports := []any{}
 	for _, r := range roots {
 		b, err := a.buildOneLocked(ctx, store, r, fl)
+		if err != nil && fl.json && list { // what was made before it is told, too
+			f := a.tell(ctx, err)
+			f.Lock, a.exit = r.name, f.Code
+			reports = append(reports, f)
+			break
+		}
 		if err != nil {
 			return err
 		}
-		reports = append(reports, newBuildReport(b))
+		report := newBuildReport(b)
+		report.Lock = r.name
+		reports = append(reports, report)
 		if !fl.json {
 			a.closingLine(b)
-			if b.name == "" && a.quiet {
+			if a.quiet && (b.name == "" || fl.tag == "") {
 				fmt.Fprintln(a.stdout, b.Root)
 			}
 		}
 		b.Lease.Close()
 	}
 	switch {
-	case fl.json && len(names) == 1:
-		return a.printJSON(reports[0])
-	case fl.json:
+	case fl.json && list:
 		return a.printJSON(reports)
+	case fl.json:
+		return a.printJSON(reports[0])
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 
 // failure is what --json prints on stdout in the place of a result; its fields are an interface to scripts.
 type failure struct {
+	Lock    string                    `json:"lock,omitempty"` // in a list: the root of the lock file that failed
 	Error   string                    `json:"error"`
 	Hint    string                    `json:"hint,omitempty"`
 	Code    int                       `json:"code"`                   // the process's exit code
@@ -38,11 +39,16 @@ type failedScript struct {
 }
 
 // printFailure gives a script that asked for JSON the reason on stdout; stderr has it in words already.
-func (a *app) printFailure(err error, text, hint string, code int) {
+func (a *app) printFailure(err error, f failure) {
 	var path *fs.PathError
 	if a.verbIsRun || !asksJSON(a.argv) || errors.As(err, &path) && path.Path == os.Stdout.Name() {
 		return // run's stdout is the command's
 	}
+	_ = a.printJSON(f) // what it tells stands on stderr
+}
+
+// newFailure takes what there is to tell from an error.
+func newFailure(err error, text, hint string, code int) failure {
 	f := failure{Error: printable(text), Hint: printable(hint), Code: code}
 	var unknown *suites.UnknownSuite
 	if errors.As(err, &unknown) {
@@ -51,6 +57,12 @@ func (a *app) printFailure(err error, text, hint string, code int) {
 	var none *archive.NoMirror
 	if errors.As(err, &none) {
 		for _, t := range none.Tried {
+			f.Mirrors = append(f.Mirrors, failedMirror{t.Mirror, printable(t.Err.Error())})
+		}
+	}
+	var nowhere *archive.Unavailable
+	if errors.As(err, &nowhere) {
+		for _, t := range nowhere.Tried {
 			f.Mirrors = append(f.Mirrors, failedMirror{t.Mirror, printable(t.Err.Error())})
 		}
 	}
@@ -69,7 +81,7 @@ func (a *app) printFailure(err error, text, hint string, code int) {
 	if errors.As(err, &different) {
 		f.Differ = different.Paths
 	}
-	_ = a.printJSON(f) // what it tells stands on stderr
+	return f
 }
 
 // asksJSON looks for --json among arguments that may not all have been understood.

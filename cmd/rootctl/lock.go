@@ -19,6 +19,7 @@ import (
 type lockFlags struct {
 	output        string
 	update, check bool
+	add           bool
 	json          bool
 }
 
@@ -26,10 +27,11 @@ func newLockCommand(a *app) *cobra.Command {
 	var sel selection
 	var fl lockFlags
 	c := &cobra.Command{
-		Use:   "lock [flags] SUITE[-VARIANT][:ARCH]... | --update [FILE] | --check [FILE]",
+		Use:   "lock [flags] SUITE[-VARIANT][:ARCH]... | --update [FILE [NAME...]] | --check [FILE [NAME...]]",
 		Short: "write down what a root is made of, so that others build the same",
 		Long: "lock asks the archive what the roots would be made of now and writes it into a lock file: packages with\n" +
-			"version, path, size and SHA-256. rootctl build --lock FILE makes these roots from any mirror that has the bytes.",
+			"version, path, size and SHA-256. rootctl build --lock FILE makes these roots from any mirror that has the bytes.\n" +
+			"The file then has the roots that were named, and with --add those that it had before, too.",
 		Example: "  rootctl lock bionic trixie-buildd          # writes rootctl.lock\n  rootctl build --lock rootctl.lock bionic\n" +
 			"  rootctl lock --check                       # exit code 1 if the archive has moved on\n  rootctl lock --update",
 		RunE: func(c *cobra.Command, given []string) error {
@@ -38,11 +40,11 @@ func newLockCommand(a *app) *cobra.Command {
 				return err
 			}
 			if fl.update || fl.check {
-				file := lockfile.DefaultName
+				file, names := lockfile.DefaultName, []string(nil)
 				if len(given) > 0 {
-					file = given[0]
+					file, names = given[0], given[1:]
 				}
-				return a.relock(c.Context(), &sel, &fl, file)
+				return a.relock(c.Context(), &sel, &fl, file, names)
 			}
 			return a.lockNew(c.Context(), &sel, &fl, given)
 		},
@@ -52,6 +54,7 @@ func newLockCommand(a *app) *cobra.Command {
 	f.StringVarP(&fl.output, "output", "o", lockfile.DefaultName, "write this `file`; - is stdout")
 	f.BoolVar(&fl.update, "update", false, "resolve the roots of FILE anew as they were asked for, and show what changes")
 	f.BoolVar(&fl.check, "check", false, "as --update, but write nothing: exit code 1 if something would change")
+	f.BoolVar(&fl.add, "add", false, "keep the roots that the file has and that are not named")
 	f.BoolVar(&fl.json, "json", false, "print JSON")
 	return c
 }
@@ -67,22 +70,47 @@ func (fl *lockFlags) judge(c *cobra.Command, sel *selection, given []string) err
 		return usage("--update and --check contradict each other")
 	case !again && len(given) == 0:
 		return usage("no suite is named")
-	case again && len(given) > 1:
-		return usage("--update and --check take one file")
-	case again && c.Flags().Changed("output"):
+	case fl.check && c.Flags().Changed("output"):
+		return usage("--check writes nothing, so -o has no meaning")
+	case fl.update && c.Flags().Changed("output"):
 		return usage("--update writes the file that it reads")
+	case again && fl.add:
+		return usage("--add goes with SUITE..., not with --update or --check")
+	case fl.add && fl.output == "-":
+		return usage("--add wants a file: stdout has no roots to keep")
 	case again && (sel.variant != "" || sel.arch != "" || len(sel.pockets)+len(sel.components)+len(sel.include)+len(sel.exclude) > 0 || sel.keepMirror || sel.noVerify):
 		return withHint(&flagError{errors.New("what is asked for stands in the lock file")}, "for other roots write a new one: rootctl lock [flags] SUITE...")
 	case !again && fl.json && fl.output == "-":
 		return usage("--json and -o - both want stdout")
+	}
+	if again {
+		return nil
+	}
+	return checkLockOutput(fl.output)
+}
+
+// checkLockOutput refuses before anything is resolved what could not be written in the end.
+func checkLockOutput(name string) error {
+	if name == "-" {
+		return nil
+	}
+	if st, err := os.Stat(name); err == nil && st.IsDir() {
+		return withHint(&flagError{fmt.Errorf("write lock file: %s is a folder", name)}, "name a file in it: -o %s", filepath.Join(name, lockfile.DefaultName))
+	}
+	if dir := filepath.Dir(name); dir != "." {
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			return withHint(&flagError{fmt.Errorf("write lock file %s: there is no folder %s", name, dir)}, "make it first: mkdir -p %s", dir)
+		}
 	}
 	return nil
 }
 
 // lockReport is lock's --json object.
 type lockReport struct {
-	File  string     `json:"file"`
-	Roots []lockRoot `json:"roots"`
+	File    string     `json:"file"`
+	Roots   []lockRoot `json:"roots"`
+	Kept    []string   `json:"kept,omitempty"`    // by --add: roots that were in the file and were not named
+	Dropped []string   `json:"dropped,omitempty"` // without it
 }
 
 type lockRoot struct {
@@ -95,6 +123,10 @@ type lockRoot struct {
 
 // lockNew resolves suites and writes a file.
 func (a *app) lockNew(ctx context.Context, sel *selection, fl *lockFlags, suites []string) error {
+	old, err := fl.before()
+	if err != nil {
+		return err
+	}
 	file := lockfile.File{Roots: map[string]lockfile.Root{}}
 	report := lockReport{File: fl.output, Roots: []lockRoot{}}
 	for _, name := range suites {
@@ -117,6 +149,7 @@ func (a *app) lockNew(ctx context.Context, sel *selection, fl *lockFlags, suites
 			a.warn("UNVERIFIED: nobody's signature stands behind the archive of %s", key)
 		}
 	}
+	fl.others(old, file, &report)
 	text, err := lockfile.Encode(file)
 	if err != nil {
 		return err
@@ -131,8 +164,44 @@ func (a *app) lockNew(ctx context.Context, sel *selection, fl *lockFlags, suites
 	if fl.json {
 		return a.printJSON(report)
 	}
+	for _, n := range report.Dropped {
+		a.say("note: %s is no longer in %s: --add keeps what is not named", n, fl.output)
+	}
 	a.say("%s is written; next: rootctl build --lock %s", fl.output, fl.output)
 	return nil
+}
+
+// before is what the file to be written holds now; --add wants it to make sense, else whatever it was is replaced.
+func (fl *lockFlags) before() (lockfile.File, error) {
+	if fl.output == "-" {
+		return lockfile.File{}, nil
+	}
+	if st, err := os.Stat(fl.output); err != nil || !st.Mode().IsRegular() {
+		return lockfile.File{}, nil
+	}
+	old, err := readLockFile(fl.output)
+	if fl.add {
+		return old, err
+	}
+	if err != nil {
+		return lockfile.File{}, nil
+	}
+	return old, nil
+}
+
+// others keeps or drops the roots that the file had and that are not named.
+func (fl *lockFlags) others(old, file lockfile.File, report *lockReport) {
+	for _, n := range old.Names() {
+		if _, named := file.Roots[n]; named {
+			continue
+		}
+		if !fl.add {
+			report.Dropped = append(report.Dropped, n)
+			continue
+		}
+		file.Roots[n] = old.Roots[n]
+		report.Kept = append(report.Kept, n)
+	}
 }
 
 // lock resolves what a name and flags ask for; change, if not nil, has the last word on the request.
@@ -169,7 +238,10 @@ func (a *app) lock(ctx context.Context, sel *selection, name string, change func
 func readLockFile(name string) (lockfile.File, error) {
 	text, err := readFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return lockfile.File{}, withHint(&notFound{fmt.Errorf("read lock file: %w", err)}, "rootctl lock SUITE... -o %s writes one", name)
+		return lockfile.File{}, withHint(&flagError{fmt.Errorf("read lock file: %w", err)}, "rootctl lock SUITE... -o %s writes one", name)
+	}
+	if st, e := os.Stat(name); e == nil && st.IsDir() {
+		return lockfile.File{}, withHint(&flagError{fmt.Errorf("read lock file: %s is a folder", name)}, "name the file in it: %s", filepath.Join(name, lockfile.DefaultName))
 	}
 	if err != nil {
 		return lockfile.File{}, fmt.Errorf("read lock file: %w", err)

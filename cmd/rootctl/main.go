@@ -48,17 +48,23 @@ func execute(ctx context.Context, in *inside, args []string) int {
 
 // fail says on stderr, and under --json on stdout, why a command line failed, and gives its exit code.
 func (a *app) fail(ctx context.Context, err error) int {
+	f := a.tell(ctx, err)
+	a.printFailure(err, f)
+	if f.Code == codeInterrupted && a.verbIsRun {
+		return codeRunFailed
+	}
+	return f.Code
+}
+
+// tell says on stderr why something failed, and returns the same for --json.
+func (a *app) tell(ctx context.Context, err error) failure {
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		text := "interrupted; nothing was left behind"
 		if stopped := (*interrupted)(nil); errors.As(err, &stopped) {
 			text = "interrupted; " + stopped.state
 		}
 		fmt.Fprintln(a.stderr, "rootctl: "+text)
-		a.printFailure(err, text, "", codeInterrupted)
-		if a.verbIsRun {
-			return codeRunFailed
-		}
-		return codeInterrupted
+		return newFailure(err, text, "", codeInterrupted)
 	}
 	text, hint, code := err.Error(), hintOf(err), a.codeFor(err)
 	fmt.Fprintf(a.stderr, "rootctl: %s\n", printable(text))
@@ -68,8 +74,7 @@ func (a *app) fail(ctx context.Context, err error) int {
 	if hint != "" {
 		fmt.Fprintf(a.stderr, "hint: %s\n", printable(hint))
 	}
-	a.printFailure(err, text, hint, code)
-	return code
+	return newFailure(err, text, hint, code)
 }
 
 // codeFor is codeOf, but in run every failure of rootctl's own is one code.

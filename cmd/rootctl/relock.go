@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strconv"
 
 	"github.com/rootctl/rootctl/internal/cache"
@@ -19,18 +20,36 @@ type relockReport struct {
 	Roots   []lockfile.Diff `json:"roots"`
 }
 
-// relock is lock --update and lock --check: the roots of a file, as they were asked for, resolved anew. A
-// root of which nothing that is installed has changed stays in the file as it is.
-func (a *app) relock(ctx context.Context, sel *selection, fl *lockFlags, name string) error {
+// relockFile is readLockFile that knows a suite's name when it sees one.
+func (a *app) relockFile(name string) (lockfile.File, error) {
 	file, err := readLockFile(name)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return file, err
+	}
+	if set, e := a.suites(); e == nil {
+		if _, e := parseName(set, name); e == nil {
+			return file, withHint(&flagError{fmt.Errorf("--check and --update take a lock file first, and there is none called %s: it is a suite", name)},
+				"rootctl lock --check %s %s for that root alone, or rootctl lock --check", lockfile.DefaultName, name)
+		}
+	}
+	return file, err
+}
+
+// relock is lock --update and lock --check: the named roots of a file, all if none is named, as they were asked for, resolved anew. A
+// root of which nothing that is installed has changed stays in the file as it is.
+func (a *app) relock(ctx context.Context, sel *selection, fl *lockFlags, name string, names []string) error {
+	file, err := a.relockFile(name)
 	if err != nil {
 		return err
 	}
-	if err := checkRelockKeyring(sel, file); err != nil {
+	if names, err = a.lockedNames(file, name, names); err != nil {
+		return err
+	}
+	if err := checkRelockKeyring(sel, file, names); err != nil {
 		return err
 	}
 	report := relockReport{File: name, Current: true, Roots: []lockfile.Diff{}}
-	for _, n := range file.Names() {
+	for _, n := range names {
 		was := file.Roots[n]
 		now, err := a.relockRoot(ctx, *sel, was)
 		if err != nil {
@@ -84,9 +103,9 @@ func (a *app) printRelock(r relockReport, asJSON bool) error {
 }
 
 // checkRelockKeyring wants --keyring where a root was locked with keys of its own, the same ones.
-func checkRelockKeyring(sel *selection, file lockfile.File) error {
+func checkRelockKeyring(sel *selection, file lockfile.File, names []string) error {
 	var own string
-	for _, n := range file.Names() {
+	for _, n := range names {
 		if len(file.Roots[n].Request.Keyring) > 0 {
 			own = n
 		}

@@ -139,7 +139,7 @@ func (a *app) rootFor(ctx context.Context, store *cache.Store, sel *selection, n
 	}
 	req, err := sel.request(a, set, name)
 	if req, err = a.settle(ctx, store, sel, set, name, req, err); err != nil {
-		return nil, "", fmt.Errorf("run %s: %w", name, err)
+		return nil, "", fmt.Errorf("run %s: %w", name, fileNamed(name, err))
 	}
 	if sel.given() {
 		if lease, ok := a.lastBuilt(ctx, store, req); ok {
