@@ -70,6 +70,9 @@ func (j *job) download(ctx context.Context, ar packages, lock *Lock, d *download
 	defer j.timed(StageDownload, start)
 	var missing []*LockPackage
 	var total int64
+	if n := j.toFetch(lock); n > 0 { // said before anything is unpacked
+		j.Progress(Event{Stage: StageDownload, Total: n})
+	}
 	for i := range lock.Packages {
 		p := &lock.Packages[i]
 		if j.have(ctx, p) {
@@ -110,6 +113,16 @@ func (j *job) download(ctx context.Context, ar packages, lock *Lock, d *download
 		})
 	}
 	return g.Wait()
+}
+
+// toFetch is how many bytes are not in the store, as far as the look of it goes.
+func (j *job) toFetch(lock *Lock) (n int64) {
+	for i := range lock.Packages {
+		if p := &lock.Packages[i]; !j.Store.HasDownload(p.SHA256, p.Size) {
+			n += p.Size
+		}
+	}
+	return n
 }
 
 // have reports whether a whole, undamaged copy of the .deb is in the store.

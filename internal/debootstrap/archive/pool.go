@@ -33,18 +33,30 @@ type Unavailable struct {
 }
 
 func (e *Unavailable) Error() string {
-	text := "no mirror has " + e.Path
-	sep := ": "
-	for _, t := range e.Tried {
-		text += sep
-		if said := t.Err.Error(); strings.Contains(said, t.Mirror) {
-			text += said
-		} else {
-			text += t.Mirror + ": " + said
-		}
-		sep = "; "
+	lines := []string{"no mirror has " + e.Path}
+	if errors.Is(e, ErrNotTrusted) {
+		lines[0] = "no mirror serves the bytes that are locked of " + e.Path
 	}
-	return text
+	for _, t := range e.Tried {
+		lines = append(lines, t.Mirror+": "+t.poolCause())
+	}
+	if len(e.Tried) == 1 {
+		return strings.Join(lines, ": ")
+	}
+	return strings.Join(lines, "\n  ")
+}
+
+// poolCause says in a few words why a file was not had from a mirror, and leaves their names out.
+func (t Attempt) poolCause() string {
+	var wrong *cache.MismatchError
+	var failed *fetch.Error
+	switch {
+	case errors.As(t.Err, &wrong):
+		return wrong.Error()
+	case errors.As(t.Err, &failed):
+		return failed.Cause()
+	}
+	return t.Err.Error()
 }
 
 // Unwrap gives what was wrong at each mirror.
@@ -66,7 +78,7 @@ func (e *Unavailable) Is(target error) bool {
 // Hint is the next step to take.
 func (e *Unavailable) Hint() string {
 	if errors.Is(e, ErrNotTrusted) {
-		return "what a mirror served has another SHA-256 than the lock file states: name another --mirror"
+		return "what a mirror served has another SHA-256 than the lock file states: name another --mirror; or the lock file was changed: rootctl lock --update resolves it anew"
 	}
 	return "name a mirror that has it with --mirror URL; rootctl lock --update takes what the archive has now"
 }
