@@ -51,6 +51,7 @@ func newCacheKeyCommand(a *app) *cobra.Command {
 			return w.Flush()
 		},
 	}
+	c.Flags().SortFlags = false
 	sel.register(c.Flags())
 	c.Flags().BoolVar(&asJSON, "json", false, "print the keys and their inputs as JSON: one object, or a list of them for several suites")
 	return c

@@ -50,6 +50,7 @@ func newCacheWhyCommand(a *app) *cobra.Command {
 			return nil
 		},
 	}
+	c.Flags().SortFlags = false
 	sel.register(c.Flags())
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object, or a list of them for several suites")
 	return c

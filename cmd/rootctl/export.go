@@ -39,6 +39,7 @@ func newExportCommand(a *app) *cobra.Command {
 		},
 	}
 	f := c.Flags()
+	f.SortFlags = false
 	f.StringVarP(&fl.output, "output", "o", "", "`file` or folder to write; - or nothing: standard output")
 	f.StringVar(&fl.format, "format", "", "`kind` of output: tar, oci or dir (default by the file's name, else tar)")
 	f.StringVar(&fl.compress, "compress", "", "`method`: zstd, gzip, xz or none (default by the file's name, else zstd for oci, none for tar)")

@@ -42,6 +42,7 @@ func newImportCommand(a *app) *cobra.Command {
 		},
 	}
 	f := c.Flags()
+	f.SortFlags = false
 	f.StringVar(&fl.tag, "tag", "", "`name` for the root; without one only its digest is printed")
 	f.StringVar(&fl.arch, "arch", "", "`architecture` to take from an image of many, or of a root that does not say its own")
 	f.StringVar(&fl.maxSize, "max-size", "", "refuse what holds more than `size` bytes of files (default 64G, or what is free)")

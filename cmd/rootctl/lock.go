@@ -50,11 +50,12 @@ func newLockCommand(a *app) *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	sel.register(f)
+	f.SortFlags = false
 	f.StringVarP(&fl.output, "output", "o", lockfile.DefaultName, "write this `file`; - is stdout")
 	f.BoolVar(&fl.update, "update", false, "resolve the roots of FILE anew as they were asked for, and show what changes")
 	f.BoolVar(&fl.check, "check", false, "as --update, but write nothing: exit code 1 if something would change")
 	f.BoolVar(&fl.add, "add", false, "keep the roots that the file has and that are not named")
+	sel.register(f)
 	f.BoolVar(&fl.json, "json", false, "print JSON")
 	return c
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
@@ -44,6 +45,8 @@ func newRunCommand(a *app) *cobra.Command {
 			name, argv := given[0], given[1:]
 			if len(argv) > 0 && argv[0] == "--" {
 				argv = argv[1:]
+			} else if err := lateFlag(c.Flags(), given); err != nil {
+				return err
 			}
 			return a.run(c.Context(), &sel, &fl, name, argv)
 		},
@@ -61,6 +64,21 @@ func newRunCommand(a *app) *cobra.Command {
 	sel.register(f)
 	sel.registerLock(f)
 	return c
+}
+
+// lateFlag refuses a flag of run's own behind NAME before anything is built: no command is called that.
+func lateFlag(f *pflag.FlagSet, given []string) error {
+	if len(given) < 2 {
+		return nil
+	}
+	word, _, _ := strings.Cut(given[1], "=")
+	long, isLong := strings.CutPrefix(word, "--")
+	short, isShort := strings.CutPrefix(word, "-")
+	if isLong && f.Lookup(long) != nil || !isLong && isShort && len(short) == 1 && f.ShorthandLookup(short) != nil {
+		return withHint(&flagError{fmt.Errorf("run %s: the flag %s stands behind NAME, where the command begins", given[0], word)},
+			"flags of rootctl go before NAME: rootctl run %s ... %s [--] COMMAND", word, given[0])
+	}
+	return nil
 }
 
 // run finds or builds the root, runs the command in a fresh copy and sets the exit code.

@@ -100,6 +100,9 @@ func (a *app) noSuchRoot(verb, name string, err error) error {
 	if !errors.Is(err, cache.ErrNotFound) {
 		return fmt.Errorf("%s %s: %w", verb, name, err)
 	}
+	if digits := strings.TrimPrefix(name, "sha256:"); len(digits) < minDigestPrefix && strings.Trim(digits, "0123456789abcdef") == "" && strings.ContainsAny(digits, "0123456789") {
+		return withHint(&notFound{fmt.Errorf("%s %s: no root of that name is in the cache", verb, name)}, "if it is the beginning of a digest, give at least %d digits of it", minDigestPrefix)
+	}
 	missing := &notFound{fmt.Errorf("%s %s: no root of that name is in the cache", verb, name)}
 	if set, e := a.suites(); e == nil {
 		if _, e := parseName(set, name); e == nil {

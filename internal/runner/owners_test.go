@@ -220,6 +220,32 @@ func TestFindUserMap(t *testing.T) {
 	}
 }
 
+// The range that the hint names is one that nobody has, in either file.
+func TestFreeRange(t *testing.T) {
+	for _, c := range []struct{ summary, subuid, subgid, want string }{
+		{"empty", "", "", "100000-165535"},
+		{"another's", "bob:100000:65536\n", "", "165536-231071"},
+		{"in one file each", "bob:100000:65536\n", "eve:165536:65536\n", "231072-296607"},
+		{"one's own that is too small", "ann:100000:1000\n", "ann:100000:1000\n", "101000-166535"},
+		{"a gap that is too small, unsorted", "bob:200000:65536\neve:100000:65536\n", "", "265536-331071"},
+		{"a gap that is enough", "eve:100000:100000\nbob:265536:9\n", "", "200000-265535"},
+	} {
+		dir := t.TempDir()
+		if err := os.Mkdir(filepath.Join(dir, "etc"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for name, text := range map[string]string{"subuid": c.subuid, "subgid": c.subgid} {
+			if err := os.WriteFile(filepath.Join(dir, "etc", name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m, err := FindUserMap(dir, "ann", 1234, 1234, nil)
+		if err != nil || m.Fix != "sudo usermod --add-subuids "+c.want+" --add-subgids "+c.want+" ann" {
+			t.Errorf("%s: want %s: %v, %v", c.summary, c.want, m.Fix, err)
+		}
+	}
+}
+
 func TestNamespaceHints(t *testing.T) {
 	for _, c := range [][3]string{
 		{"0", "", "kernel.unprivileged_userns_clone=1"},

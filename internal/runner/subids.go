@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 )
 
@@ -58,7 +60,8 @@ func FindUserMap(root, name string, uid, gid int, path []string) (*UserMap, erro
 	if who == "" {
 		who = strconv.Itoa(uid)
 	}
-	add := fmt.Sprintf("sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %s (numbers that no other line of /etc/subuid has)", who)
+	free := freeRange(root)
+	add := fmt.Sprintf("sudo usermod --add-subuids %[1]d-%[2]d --add-subgids %[1]d-%[2]d %[3]s", free, free+fullRange, who)
 	m.NewUIDMap, m.NewGIDMap = program("newuidmap", path), program("newgidmap", path)
 	switch {
 	case len(uids) == 0 || len(gids) == 0:
@@ -85,6 +88,26 @@ func program(name string, path []string) string {
 		}
 	}
 	return ""
+}
+
+// freeRange begins the first 65536 ids from 100000 on, where useradd(8) begins, that no line of subuid and subgid has.
+func freeRange(root string) uint64 {
+	var taken []idSpan
+	for _, name := range []string{"etc/subuid", "etc/subgid"} {
+		if f, err := os.Open(filepath.Join(root, name)); err == nil {
+			spans, _ := parseSubIDs(io.LimitReader(f, 16<<20)) // what can be read of it; usermod judges
+			taken = append(taken, spans...)
+			f.Close()
+		}
+	}
+	slices.SortFunc(taken, func(a, b idSpan) int { return cmp.Compare(a.from, b.from) })
+	free := uint64(100000)
+	for _, s := range taken {
+		if s.from <= free+fullRange && s.to > free {
+			free = s.to
+		}
+	}
+	return free
 }
 
 func sum(rs []IDRange) (n uint64) {
