@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/rootctl/rootctl/internal/debootstrap"
+	"github.com/rootctl/rootctl/suites"
 )
 
 func newCacheKeyCommand(a *app) *cobra.Command {
@@ -78,6 +81,29 @@ func oneOrList[T any](all []T) any {
 	return all
 }
 
+// tagNamed answers a name that no suite has and a root of the cache does.
+func (a *app) tagNamed(name string, err error) error {
+	var unknown *suites.UnknownSuite
+	if !errors.As(err, &unknown) {
+		return err
+	}
+	store, e := a.openStore()
+	if e != nil {
+		return err
+	}
+	ref, e := store.Ref(name)
+	var info debootstrap.Info
+	if e != nil || json.Unmarshal(ref.Info, &info) != nil {
+		return err
+	}
+	of := "root " + ref.Root.Short()
+	if info.Suite != "" {
+		of += ", a " + info.Suite
+	}
+	return withHint(&notFound{fmt.Errorf("%s is a tag of %s, and a suite is wanted here", name, of)},
+		"name the suite, with the flags that the root was built with: rootctl show %s", name)
+}
+
 // asked runs f on the request that a build with the same flags would have, with a builder that can ask the archive
 // and build nothing.
 func (a *app) asked(ctx context.Context, sel *selection, name string, f func(context.Context, *debootstrap.Builder, debootstrap.Request) error) error {
@@ -87,7 +113,7 @@ func (a *app) asked(ctx context.Context, sel *selection, name string, f func(con
 	}
 	req, wrong := sel.request(a, set, name)
 	if wrong != nil && !sel.asksFor(wrong) {
-		return wrong
+		return a.tagNamed(name, wrong)
 	}
 	store, err := a.openStore()
 	if err != nil {

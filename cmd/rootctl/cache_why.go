@@ -45,7 +45,7 @@ func newCacheWhyCommand(a *app) *cobra.Command {
 				return a.printJSON(oneOrList(all))
 			}
 			for i, why := range all {
-				a.printWhy(names[i], why)
+				a.printWhy(names[i], why, sel.offline)
 			}
 			return nil
 		},
@@ -56,14 +56,18 @@ func newCacheWhyCommand(a *app) *cobra.Command {
 	return c
 }
 
-func (a *app) printWhy(name string, w *debootstrap.Why) {
+func (a *app) printWhy(name string, w *debootstrap.Why, offline bool) {
 	line := func(format string, args ...any) {
 		fmt.Fprintln(a.stdout, printable(fmt.Sprintf(format, args...)))
 	}
 	root := w.Root.Short()
 	switch w.Reason {
 	case debootstrap.WhyCached:
-		line("%s: hit: root %s, built %s", name, root, dayOf(w.Nearest.Time))
+		by := ""
+		if w.Nearest.Locked {
+			by = " by a lock file"
+		}
+		line("%s: hit: root %s, built %s%s", name, root, dayOf(w.Nearest.Time), by)
 	case debootstrap.WhyCollected:
 		line("%s: miss: the same was built before, but its root was collected", name)
 	case debootstrap.WhyDamaged:
@@ -83,7 +87,11 @@ func (a *app) printWhy(name string, w *debootstrap.Why) {
 		}
 		line("  %s", oneLine(c.Text))
 	}
-	if w.Unchecked != nil {
+	switch {
+	case w.Unchecked == nil:
+	case !offline:
+		line("no mirror answered: as of the archive of %s", dayOf(*w.Unchecked))
+	default:
 		line("no mirror was asked: as of the archive of %s", dayOf(*w.Unchecked))
 	}
 }

@@ -44,6 +44,8 @@ type Nearest struct {
 	Key  cache.Digest `json:"key"`
 	Root cache.Digest `json:"root,omitempty"`
 	Time time.Time    `json:"time"` // built, or recorded
+	// Locked says that it was built from a lock file: no selection of packages led to it.
+	Locked bool `json:"locked,omitempty"`
 }
 
 // Why asks the archive what Build would ask (nothing when offline) and compares with what was built before.
@@ -104,7 +106,7 @@ func (w *Why) judge(ctx context.Context, s *cache.Store, keys *Keys, rec *rootRe
 		return nil
 	}
 	w.Hit, w.Reason = true, WhyCached
-	w.Nearest = &Nearest{Kind: kindRoot, Key: keys.Root.Key, Root: rec.Root, Time: rec.Info.Built}
+	w.Nearest = &Nearest{Kind: kindRoot, Key: keys.Root.Key, Root: rec.Root, Time: rec.Info.Built, Locked: rec.Info.Locked}
 	w.compareSelection(s, rec.Resolve, keys)
 	return nil
 }
@@ -132,7 +134,7 @@ func (w *Why) nearest(s *cache.Store, kind string, now Key) (resolve cache.Diges
 	}
 	var rec rootRecord // a request's, too, has these fields
 	if ok, err := s.LoadAction(w.Nearest.Key, &rec); err == nil && ok && rec.Kind == kind {
-		w.Nearest.Root, w.Nearest.Time = rec.Root, rec.Info.Built
+		w.Nearest.Root, w.Nearest.Time, w.Nearest.Locked = rec.Root, rec.Info.Built, rec.Info.Locked
 		return rec.Resolve
 	}
 	return ""
@@ -146,6 +148,9 @@ func (w *Why) compareSelection(s *cache.Store, then cache.Digest, keys *Keys) {
 	}
 	was, err := s.LoadInputs(then)
 	if err != nil {
+		if w.Hit || w.Nearest.Locked {
+			return // what another selection differs in is nothing that has changed since
+		}
 		old := Why{Suite: w.Suite}
 		old.nearest(s, kindResolve, keys.Resolve)
 		if old.Nearest == nil {
