@@ -88,13 +88,8 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 	case req.Plain():
 		name = req.Name(hostArch())
 	}
-	if name != "" && !store.ReadOnly() && (tag != "" || o.lock == nil) {
-		ref := res.Ref()
-		ref.Name = name
-		if old, err := store.Ref(name); err == nil && old.Root != ref.Root {
-			a.say("%s was %s until now", name, old.Root.Short())
-		}
-		if err := debootstrap.SetName(store, ref, a.now()); err != nil {
+	if tag != "" || name != "" && o.lock == nil && !store.ReadOnly() {
+		if err := a.setName(store, res.Ref(), name); err != nil {
 			res.Lease.Close()
 			return nil, fmt.Errorf("name %s: %w", name, err)
 		}
@@ -106,6 +101,22 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 		}
 	}
 	return &built{res, name}, nil
+}
+
+// setName gives a root a name; a read-only cache will do if the root has it.
+func (a *app) setName(store *cache.Store, ref cache.Ref, name string) error {
+	old, err := store.Ref(name)
+	if store.ReadOnly() {
+		if err == nil && old.Root == ref.Root {
+			return nil
+		}
+		return cache.ErrReadOnly
+	}
+	if err == nil && old.Root != ref.Root {
+		a.say("%s was %s until now", name, old.Root.Short())
+	}
+	ref.Name = name
+	return debootstrap.SetName(store, ref, a.now())
 }
 
 // nameOf is a plain name if it stands for a root already: a lock file gives no such name.

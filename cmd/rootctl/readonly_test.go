@@ -132,6 +132,7 @@ func (r *readOnly) verbs(t *testing.T) {
 		{append([]string{"build", "--offline", "--json"}, r.args[1:]...), 0, `"cached": true`},
 		{other, codeFailed, "read-only"},
 		{append(append([]string{"run", "--include", "hello"}, from...), "bionic", "true"), codeRunFailed, "read-only"},
+		{append(slices.Clone(r.args), "--tag", "mine"), codeFailed, "read-only"},
 		{[]string{"tag", "fixture", "mine"}, codeFailed, "read-only"},
 		{[]string{"untag", "fixture"}, codeFailed, "read-only"},
 		{[]string{"export", "-q", "fixture", "--format", "tar", "--compress", "none"}, 0, "etc/passwd"},
