@@ -1,7 +1,10 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -9,17 +12,19 @@ import (
 	"golang.org/x/term"
 
 	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/debootstrap"
 )
 
 func newCacheVerifyCommand(a *app) *cobra.Command {
-	var roots, asJSON bool
+	var roots, dry, asJSON bool
 	c := &cobra.Command{
 		Use:   "verify",
 		Short: "read all of the cache and compare it with its checksums",
 		Long: "verify hashes every download, blob and record and checks every manifest; with --roots it compares the trees with\n" +
-			"their manifests, too. What is damaged is removed and made anew by the next build that wants it; a root in use is\n" +
-			"only reported. The exit code is 1 if anything was damaged.",
-		Example: "  rootctl cache verify",
+			"their manifests, too. What is damaged is removed: what was built is made anew by the next build that wants it,\n" +
+			"what was imported has to be imported again. A root in use is only reported, and with --dry-run all is. The exit code\n" +
+			"is 1 if anything was damaged.",
+		Example: "  rootctl cache verify\n  rootctl cache verify --roots --dry-run",
 		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			store, err := a.openStore()
@@ -31,7 +36,7 @@ func newCacheVerifyCommand(a *app) *cobra.Command {
 				return nil
 			}
 			defer a.catchSignals()()
-			o := cache.VerifyOptions{Roots: roots, Metadata: a.tellsOwners, Progress: a.verifyProgress()}
+			o := cache.VerifyOptions{Roots: roots, DryRun: dry, Metadata: a.tellsOwners, Progress: a.verifyProgress()}
 			got, err := store.Verify(c.Context(), o)
 			if o.Progress != nil {
 				fmt.Fprint(a.stderr, "\r\x1b[K")
@@ -45,7 +50,7 @@ func newCacheVerifyCommand(a *app) *cobra.Command {
 			if asJSON {
 				err = a.printJSON(got)
 			} else {
-				err = a.printVerified(got, store.ReadOnly())
+				err = a.printVerified(store, got, dry)
 			}
 			if err == nil && len(got.Bad) > 0 {
 				a.exit = codeFailed
@@ -54,6 +59,7 @@ func newCacheVerifyCommand(a *app) *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&roots, "roots", false, "compare every root's tree with its manifest")
+	c.Flags().BoolVar(&dry, "dry-run", false, "only report what is damaged")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
@@ -76,10 +82,14 @@ func (a *app) verifyProgress() func(string, int64) {
 	}
 }
 
-func (a *app) printVerified(got *cache.Verified, readOnly bool) error {
+func (a *app) printVerified(store *cache.Store, got *cache.Verified, dry bool) error {
 	var items int
 	var bytes int64
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	table := io.Writer(a.stdout)
+	if a.quiet {
+		table = io.Discard
+	}
+	w := tabwriter.NewWriter(table, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "KIND\tITEMS\tREAD")
 	for _, k := range got.Checked {
 		items, bytes = items+k.Items, bytes+k.Bytes
@@ -91,14 +101,16 @@ func (a *app) printVerified(got *cache.Verified, readOnly bool) error {
 	for _, b := range got.Bad {
 		what := "removed"
 		switch {
+		case dry:
+			what = "not removed: a dry run"
 		case b.InUse:
 			what = "in use, so it was not removed: end what runs in it and verify again"
-		case readOnly:
+		case store.ReadOnly():
 			what = "not removed: the cache is read-only"
 		case !b.Removed:
 			what = "not removed"
 		}
-		fmt.Fprintln(a.stdout, oneLine(fmt.Sprintf("BAD %s %s: %s (%s)", b.Kind, shortName(cache.Item{Name: b.Name}), b.Reason, what)))
+		fmt.Fprintln(a.stdout, oneLine(fmt.Sprintf("BAD %s %s: %s (%s)", b.Kind, badName(b), b.Reason, what)))
 	}
 	if len(got.Bad) == 0 {
 		a.say("all %d are whole (%s read)", items, bytesText(bytes))
@@ -107,5 +119,55 @@ func (a *app) printVerified(got *cache.Verified, readOnly bool) error {
 	if a.enterErr != nil {
 		a.warn("your other ids could not be had: %v", a.enterErr)
 	}
-	return withHint(fmt.Errorf("%d of %d things in the cache were damaged", len(got.Bad), items), "what was removed is made anew by the next build")
+	return withHint(fmt.Errorf("%d of %d things in the cache were damaged", len(got.Bad), items), "%s", a.healHint(store, got.Bad, dry))
+}
+
+// badName is a damaged thing's name, and a root's names.
+func badName(b cache.Damage) string {
+	name := shortName(cache.Item{Name: b.Name})
+	if len(b.Names) > 0 {
+		name += " (" + strings.Join(b.Names, " ") + ")"
+	}
+	return name
+}
+
+// imported reports whether a root without a name came from outside, so that no build makes it.
+func (a *app) imported(store *cache.Store, b cache.Damage) bool {
+	ref, err := debootstrap.RefOfRoot(store, cache.Digest(b.Name))
+	var info debootstrap.Info
+	return err == nil && json.Unmarshal(ref.Info, &info) == nil && info.Imported != nil
+}
+
+// healHint says what to do about damages.
+func (a *app) healHint(store *cache.Store, bad []cache.Damage, dry bool) string {
+	var next []string
+	if dry {
+		next = append(next, "rootctl cache verify, without --dry-run, takes it out of use")
+	} else if store.ReadOnly() {
+		return "verify the cache where it can be written to, or replace it"
+	}
+	built := false
+	for _, b := range bad {
+		switch {
+		case b.InUse || len(b.Names) > 0:
+		case b.Kind == "ref":
+			next = append(next, fmt.Sprintf("rootctl tag DIGEST %s gives the name again", b.Name))
+		case b.Kind == cache.KindRoot && a.imported(store, b):
+			next = append(next, b.Name[:12]+": import it again")
+		default:
+			built = true
+		}
+		for _, n := range b.Names {
+			if ref, err := store.Ref(n); err == nil {
+				next = append(next, n+": "+a.againHint(ref))
+			}
+		}
+	}
+	if built && !dry {
+		next = append(next, "what was removed and was built or downloaded is made anew by the next build")
+	}
+	if len(next) == 0 {
+		return "end what uses it, and verify again"
+	}
+	return strings.Join(next, "; ")
 }

@@ -74,10 +74,19 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 // shortest digest prefix that is taken for a digest rather than for a misspelt name.
 const minDigestPrefix = 6
 
-// cached returns the ref NAME stands for: a name of the cache, else a unique digest prefix of a root,
+// cached is lookUp for a root that is there; *goneRoot if only its name is.
+func (a *app) cached(s *cache.Store, name string) (cache.Ref, error) {
+	ref, err := a.lookUp(s, name)
+	if err == nil && !s.HasRoot(ref.Root) {
+		err = a.gone(name, ref)
+	}
+	return ref, err
+}
+
+// lookUp returns the ref NAME stands for: a name of the cache, else a unique digest prefix of a root,
 // else another spelling of a suite's name (bionic-minbase, bionic:amd64, 18.04). cache.ErrNotFound when
 // none is there.
-func (a *app) cached(s *cache.Store, name string) (cache.Ref, error) {
+func (a *app) lookUp(s *cache.Store, name string) (cache.Ref, error) {
 	ref, err := s.Ref(name)
 	if err == nil || !errors.Is(err, cache.ErrNotFound) && !looksLikeDigest(name) {
 		return ref, err
@@ -97,6 +106,15 @@ func (a *app) cached(s *cache.Store, name string) (cache.Ref, error) {
 		return cache.Ref{}, err
 	}
 	d, err := s.FindRoot(prefix)
+	if errors.Is(err, cache.ErrNotFound) {
+		if refs, e := s.Refs(); e == nil {
+			for _, r := range refs {
+				if strings.HasPrefix(string(r.Root), prefix) {
+					return r, nil
+				}
+			}
+		}
+	}
 	if err != nil {
 		return cache.Ref{}, err
 	}

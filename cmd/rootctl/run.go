@@ -136,8 +136,9 @@ func (a *app) rootFor(ctx context.Context, store *cache.Store, sel *selection, n
 	if sel.lockFile != "" {
 		return a.lockedRootFor(ctx, store, sel, name, noBuild)
 	}
+	var gone *goneRoot
 	if !sel.given() {
-		ref, err := a.cached(store, name)
+		ref, err := a.lookUp(store, name) // Lease sees whether it is there
 		if err == nil {
 			lease, err := store.Lease(ctx, ref.Root)
 			if err == nil {
@@ -147,6 +148,7 @@ func (a *app) rootFor(ctx context.Context, store *cache.Store, sel *selection, n
 			if !errors.Is(err, cache.ErrNotFound) {
 				return nil, "", fmt.Errorf("run %s: %w", name, err)
 			}
+			gone = a.gone(name, ref)
 		} else if !errors.Is(err, cache.ErrNotFound) {
 			return nil, "", fmt.Errorf("run %s: %w", name, err)
 		}
@@ -156,6 +158,9 @@ func (a *app) rootFor(ctx context.Context, store *cache.Store, sel *selection, n
 		return nil, "", err
 	}
 	req, err := sel.request(a, set, name)
+	if err != nil && gone != nil {
+		return nil, "", &notFound{fmt.Errorf("run %s: %w", name, gone)}
+	}
 	if req, err = a.settle(ctx, store, sel, set, name, req, err); err != nil {
 		return nil, "", fmt.Errorf("run %s: %w", name, fileNamed(name, err))
 	}

@@ -57,6 +57,10 @@ func newUntagCommand(a *app) *cobra.Command {
 			if err := store.DeleteRef(names[0]); err != nil {
 				return fmt.Errorf("untag %s: %w", names[0], err)
 			}
+			if !store.HasRoot(ref.Root) {
+				a.say("%s is no longer a name; its root %s was damaged and removed before", names[0], ref.Root.Short())
+				return nil
+			}
 			a.say("%s is no longer a name; its root is %s (rootctl cache gc removes it once it is unused for long)", names[0], ref.Root.Short())
 			return nil
 		},
@@ -99,6 +103,9 @@ func (a *app) find(verb, name string) (*cache.Store, cache.Ref, error) {
 func (a *app) noSuchRoot(verb, name string, err error) error {
 	if !errors.Is(err, cache.ErrNotFound) {
 		return fmt.Errorf("%s %s: %w", verb, name, err)
+	}
+	if gone := (*goneRoot)(nil); errors.As(err, &gone) {
+		return &notFound{fmt.Errorf("%s %s: %w", verb, name, gone)}
 	}
 	if digits := strings.TrimPrefix(name, "sha256:"); len(digits) < minDigestPrefix && strings.Trim(digits, "0123456789abcdef") == "" && strings.ContainsAny(digits, "0123456789") {
 		return withHint(&notFound{fmt.Errorf("%s %s: no root of that name is in the cache", verb, name)}, "if it is the beginning of a digest, give at least %d digits of it", minDigestPrefix)

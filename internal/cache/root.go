@@ -61,6 +61,9 @@ func (l *Lease) Manifest() (*Manifest, error) {
 func (s *Store) rootPath(d Digest) string  { return s.path("roots", string(d)) }
 func (s *Store) mtreePath(d Digest) string { return s.path("roots", string(d)+".mtree") }
 
+// HasRoot reports whether root d is there. One that damage was found in is not.
+func (s *Store) HasRoot(d Digest) bool { return d.Valid() && s.hasRoot(d) }
+
 // hasRoot reports whether root d is whole. The manifest comes first and goes last.
 func (s *Store) hasRoot(d Digest) bool {
 	tree, err := os.Lstat(s.rootPath(d))

@@ -20,17 +20,19 @@ import (
 // VerifyOptions say how much is read.
 type VerifyOptions struct {
 	Roots    bool                          // compare every tree with its manifest
+	DryRun   bool                          // only report
 	Metadata func(*Lease) bool             // whether a tree's owners and modes mean something on this disk; nil: they do
 	Progress func(kind string, done int64) // bytes read so far; may be nil
 }
 
 // A Damage is a thing that is not what it was.
 type Damage struct {
-	Kind    string `json:"kind"`
-	Name    string `json:"name"`
-	Reason  string `json:"reason"`
-	Removed bool   `json:"removed"` // it counts as absent now
-	InUse   bool   `json:"in_use"`
+	Kind    string   `json:"kind"`
+	Name    string   `json:"name"`
+	Names   []string `json:"names,omitempty"` // of a root
+	Reason  string   `json:"reason"`
+	Removed bool     `json:"removed"` // it counts as absent now
+	InUse   bool     `json:"in_use"`
 }
 
 // Verified is what a verification found.
@@ -43,7 +45,7 @@ type Verified struct {
 const KindManifest = "manifest"
 
 // Verify reads all that the cache holds and compares it with what names it. What is damaged is removed, which makes it a
-// miss that the next build heals; a root in use, or a read-only cache, is only reported. Any number may run beside any
+// miss that the next build heals; a root in use, a read-only cache, or all of a dry run, is only reported. Any number may run beside any
 // other work.
 func (s *Store) Verify(ctx context.Context, o VerifyOptions) (*Verified, error) {
 	v := &verification{s: s, o: o, ctx: ctx, out: &Verified{Checked: []KindUsage{}, Bad: []Damage{}}}
@@ -127,7 +129,10 @@ func passing(err error) bool {
 
 // bad notes a damage and removes the thing, unless it is only that this user may not read it.
 func (v *verification) bad(d Damage, remove func(name string) error, keep bool) {
-	if !keep && !v.s.readOnly {
+	if d.Kind == KindRoot {
+		d.Names = v.s.namesOf(Digest(d.Name))
+	}
+	if !keep && !v.s.readOnly && !v.o.DryRun {
 		err := remove(d.Name)
 		switch {
 		case errors.Is(err, ErrBusy):
@@ -139,6 +144,20 @@ func (v *verification) bad(d Damage, remove func(name string) error, keep bool) 
 		}
 	}
 	v.out.Bad = append(v.out.Bad, d)
+}
+
+// namesOf lists a root's names, sorted.
+func (s *Store) namesOf(d Digest) (names []string) {
+	refs, err := s.Refs()
+	if err != nil {
+		return nil // what is known without is worth saying
+	}
+	for _, r := range refs {
+		if r.Root == d {
+			names = append(names, r.Name)
+		}
+	}
+	return names
 }
 
 // blobs hashes files that their digests name.

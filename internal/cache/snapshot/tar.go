@@ -126,7 +126,7 @@ type TreeError struct{ Err error }
 func (e *TreeError) Error() string { return "the tree is damaged: " + e.Err.Error() }
 func (e *TreeError) Unwrap() error { return e.Err }
 func (e *TreeError) Hint() string {
-	return "rootctl cache verify --roots finds all that is damaged; building the root again mends it"
+	return "rootctl cache verify --roots finds all that is damaged and takes it out of use; then build or import the root again"
 }
 
 // treeError tells what is wrong with a tree from what is wrong with the reader or the writer.
