@@ -83,7 +83,7 @@ func (e *exporting) forToolAfter(ctx context.Context, rep *exportReport) error {
 // wantsBuildd says where a root lacks what packages are built with.
 func (e *exporting) wantsBuildd() error {
 	if e.info.Variant != "buildd" {
-		e.say("note: %s builds packages in roots of variant buildd, and this one is %s: rootctl build %s-buildd", e.plan.tool, e.info.Variant, e.info.Suite)
+		e.say("note: packages are built in roots of variant buildd, and this one is %s: rootctl build %s-buildd", e.info.Variant, e.info.Suite)
 	}
 	return nil
 }
@@ -186,6 +186,9 @@ func (e *exporting) forSchroot(name string) error {
 	if os.Geteuid() != 0 || e.inside != nil {
 		return withHint(errors.New("schroot's chroots and their configuration belong to root"), "use sudo: sudo rootctl export --for schroot NAME")
 	}
+	if !isFolder(schrootConfig) {
+		return withHint(fmt.Errorf("schroot is not installed: there is no folder %s", schrootConfig), "apt-get install schroot, or --format dir for the folder alone")
+	}
 	p := &e.plan
 	p.format, p.compress, p.folder = formatDir, "", true
 	if !p.given {
@@ -208,7 +211,8 @@ func (e *exporting) forSchroot(name string) error {
 	}
 	p.stanzaText = schrootStanza(name, abs, e.info, e.lease.Root, e.behindSudo())
 	p.next = "schroot -c " + name
-	return nil
+	e.say("note: %s, which tells schroot of it, is written as well", p.stanza)
+	return e.wantsBuildd()
 }
 
 func schrootStanza[D ~string](name, dir string, i debootstrap.Info, root D, u *user.User) string {

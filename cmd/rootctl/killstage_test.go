@@ -120,6 +120,12 @@ func (f *fixture) stopIn(t *testing.T, dir string, s stage, sig syscall.Signal) 
 	if sig == syscall.SIGINT && err != nil && c.ProcessState.ExitCode() != codeInterrupted {
 		t.Errorf("exit code %d, want %d\n%s", c.ProcessState.ExitCode(), codeInterrupted, out.String())
 	}
+	if sig == syscall.SIGINT && err != nil {
+		kept := s.name != "release" && s.name != "index"
+		if !strings.Contains(out.String(), "interrupted; nothing was left behind") || strings.Contains(out.String(), "behind but what was downloaded") != kept {
+			t.Errorf("it does not say rightly whether downloads are kept:\n%s", out.String())
+		}
+	}
 	if strings.Contains(out.String(), "panic") || strings.Contains(out.String(), "goroutine ") {
 		t.Errorf("panicked:\n%s", out.String())
 	}

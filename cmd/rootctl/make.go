@@ -68,6 +68,9 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 		res, err = b.Build(ctx, req)
 	}
 	p.close()
+	if errors.Is(err, context.Canceled) && p.downloaded() {
+		err = &interrupted{err, "nothing was left behind but what was downloaded, which the next build uses"}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("build %s: %w", req.Name(hostArch()), onlyHint(req, err))
 	}

@@ -86,6 +86,13 @@ func (p *progress) report(e debootstrap.Event) {
 	}
 }
 
+// downloaded reports whether anything came of the packages.
+func (p *progress) downloaded() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.seen[debootstrap.StageDownload].Done > 0
+}
+
 func stageRank(stage string) int {
 	for i, w := range stageWeights {
 		if w.stage == stage {
