@@ -17,15 +17,18 @@ func newCacheKeyCommand(a *app) *cobra.Command {
 	var sel selection
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "key [flags] SUITE[-VARIANT][:ARCH]...",
+		Use:   "key [flags] SUITE[-VARIANT][:ARCH]... | --lock FILE [NAME...]",
 		Short: "print the keys under which a build looks its results up",
 		Long: "key prints the keys of a build with the same flags: of the request, of the selection of packages (K1)\n" +
 			"and of the root (K2). It asks the archive what a build would ask, and builds nothing.",
 		Example: "  rootctl cache key bionic\n  rootctl cache key bionic --include curl --json\n  rootctl cache key --offline bionic noble",
-		Args:    args(cobra.MinimumNArgs(1)),
+		Args:    args(sel.namesArgs),
 		RunE: func(c *cobra.Command, names []string) error {
 			if asJSON {
 				a.quiet = true
+			}
+			if sel.lockFile != "" {
+				return a.lockedKeys(&sel, names, asJSON)
 			}
 			all, err := askEach(names, func(name string) (*debootstrap.Keys, error) {
 				var keys *debootstrap.Keys
@@ -44,20 +47,28 @@ func newCacheKeyCommand(a *app) *cobra.Command {
 			if asJSON {
 				return a.printJSON(oneOrList(all))
 			}
-			w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-			for i, keys := range all {
-				if len(all) > 1 {
-					fmt.Fprintf(w, "%s\t\n", printable(names[i]))
-				}
-				fmt.Fprintf(w, "request\t%s\nresolve (K1)\t%s\nroot (K2)\t%s\n", keys.Request.Key, keys.Resolve.Key, keys.Root.Key)
-			}
-			return w.Flush()
+			return a.printKeys(names, all)
 		},
 	}
 	c.Flags().SortFlags = false
 	sel.register(c.Flags())
+	sel.registerLock(c.Flags())
 	c.Flags().BoolVar(&asJSON, "json", false, "print the keys and their inputs as JSON: one object, or a list of them for several suites")
 	return c
+}
+
+func (a *app) printKeys(names []string, all []*debootstrap.Keys) error {
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	for i, keys := range all {
+		if len(all) > 1 {
+			fmt.Fprintf(w, "%s\t\n", printable(names[i]))
+		}
+		if keys.Request.Key != "" { // a lock file has no request
+			fmt.Fprintf(w, "request\t%s\nresolve (K1)\t%s\n", keys.Request.Key, keys.Resolve.Key)
+		}
+		fmt.Fprintf(w, "root (K2)\t%s\n", keys.Root.Key)
+	}
+	return w.Flush()
 }
 
 // askEach asks for one name after the other, and ends with the first error.

@@ -17,15 +17,18 @@ func newCacheWhyCommand(a *app) *cobra.Command {
 	var sel selection
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "why [flags] SUITE[-VARIANT][:ARCH]...",
+		Use:   "why [flags] SUITE[-VARIANT][:ARCH]... | --lock FILE [NAME...]",
 		Short: "say whether a build would hit the cache, and if not what made it miss",
 		Long: "why asks the archive what a build with the same flags would ask, builds nothing, and compares with the nearest\n" +
 			"earlier build of the suite. Its exit code is 0 for hits and misses alike.",
-		Example: "  rootctl cache why bionic\n  rootctl cache why trixie --include curl\n  rootctl cache why --offline --json bionic",
-		Args:    args(cobra.MinimumNArgs(1)),
+		Example: "  rootctl cache why bionic\n  rootctl cache why trixie --include curl\n  rootctl cache why --offline --json bionic\n  rootctl cache why --lock rootctl.lock",
+		Args:    args(sel.namesArgs),
 		RunE: func(c *cobra.Command, names []string) error {
 			if asJSON {
 				a.quiet = true
+			}
+			if sel.lockFile != "" {
+				return a.lockedWhy(c.Context(), &sel, names, asJSON)
 			}
 			all, err := askEach(names, func(name string) (*debootstrap.Why, error) {
 				var why *debootstrap.Why
@@ -52,6 +55,7 @@ func newCacheWhyCommand(a *app) *cobra.Command {
 	}
 	c.Flags().SortFlags = false
 	sel.register(c.Flags())
+	sel.registerLock(c.Flags())
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object, or a list of them for several suites")
 	return c
 }

@@ -55,6 +55,9 @@ func (b *Builder) Keys(ctx context.Context, req Request) (*Keys, error) {
 	return &Keys{Request: requestKey(req).shown(), Resolve: l.key.shown(), Root: rootKey(l.Lock).shown(), lock: l.Lock}, nil
 }
 
+// KeysOfLock are the keys of a root that a lock file says: that of the root alone, for no request led to it.
+func KeysOfLock(l *Lock) *Keys { return &Keys{Root: rootKey(l).shown(), lock: l} }
+
 func (k keyed) shown() Key { return Key{k.Key, k.Input} }
 
 // lastKeys are those recorded by the last build of the request.

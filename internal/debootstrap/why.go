@@ -66,24 +66,35 @@ func (b *Builder) Why(ctx context.Context, req Request) (*Why, error) {
 	if err != nil {
 		return nil, err
 	}
+	return w, w.find(ctx, b.Store, keys)
+}
+
+// WhyLocked is Why for a root of a lock file, which asks nobody.
+func WhyLocked(ctx context.Context, s *cache.Store, l *Lock) (*Why, error) {
+	w := &Why{Suite: l.Suite, Variant: l.Variant, Arch: l.Arch, Reason: WhyNever, Changes: []Change{}}
+	return w, w.find(ctx, s, KeysOfLock(l))
+}
+
+// find looks for the root of the keys, else for what is nearest.
+func (w *Why) find(ctx context.Context, s *cache.Store, keys *Keys) error {
 	w.Keys.Resolve, w.Keys.Root, w.Unchecked = keys.Resolve.Key, keys.Root.Key, keys.Unchecked
 	var rec rootRecord
-	ok, err := b.Store.LoadAction(keys.Root.Key, &rec)
+	ok, err := s.LoadAction(keys.Root.Key, &rec)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if ok && rec.Kind == kindRoot {
-		return w, w.judge(ctx, b.Store, keys, &rec)
+		return w.judge(ctx, s, keys, &rec)
 	}
-	if _, err := b.Store.LoadInputs(keys.Root.Key); err == nil { // kept when it was sealed
+	if _, err := s.LoadInputs(keys.Root.Key); err == nil { // kept when it was sealed
 		w.Reason = WhyCollected
-		return w, nil
+		return nil
 	}
-	then := w.nearest(b.Store, kindRoot, keys.Root)
+	then := w.nearest(s, kindRoot, keys.Root)
 	if w.Nearest != nil {
-		w.compareSelection(b.Store, then, keys)
+		w.compareSelection(s, then, keys)
 	}
-	return w, nil
+	return nil
 }
 
 // judge says what has become of the root that the key led to, as Build's look-up does.

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rootctl/rootctl/internal/debootstrap"
+)
+
+// namesArgs wants names of suites, or with --lock any number.
+func (s *selection) namesArgs(c *cobra.Command, given []string) error {
+	if s.lockFile != "" {
+		return nil
+	}
+	return cobra.MinimumNArgs(1)(c, given)
+}
+
+// lockedKeys is cache key for roots of a lock file: it asks nobody.
+func (a *app) lockedKeys(sel *selection, names []string, asJSON bool) error {
+	roots, err := sel.lockedRoots(a, names)
+	if err != nil {
+		return err
+	}
+	type entry struct {
+		Lock string `json:"lock"`
+		*debootstrap.Keys
+	}
+	var titles []string
+	var all []*debootstrap.Keys
+	var entries []entry
+	for _, r := range roots {
+		keys := debootstrap.KeysOfLock(r.lock)
+		titles, all, entries = append(titles, r.name), append(all, keys), append(entries, entry{r.name, keys})
+	}
+	if asJSON {
+		return a.printJSON(lockedOneOrList(names, entries))
+	}
+	return a.printKeys(titles, all)
+}
+
+// lockedWhy is cache why for roots of a lock file.
+func (a *app) lockedWhy(ctx context.Context, sel *selection, names []string, asJSON bool) error {
+	roots, err := sel.lockedRoots(a, names)
+	if err != nil {
+		return err
+	}
+	store, err := a.openStore()
+	if err != nil {
+		return err
+	}
+	type entry struct {
+		Lock string `json:"lock"`
+		*debootstrap.Why
+	}
+	var entries []entry
+	for _, r := range roots {
+		why, err := debootstrap.WhyLocked(ctx, store, r.lock)
+		if err != nil {
+			return fmt.Errorf("cache why %s: %w", r.name, err)
+		}
+		entries = append(entries, entry{r.name, why})
+	}
+	if asJSON {
+		return a.printJSON(lockedOneOrList(names, entries))
+	}
+	for _, e := range entries {
+		a.printWhy(e.Lock, e.Why, true)
+	}
+	return nil
+}
+
+// lockedOneOrList is an object for the one root that was named, else a list, as build --lock has it.
+func lockedOneOrList[T any](names []string, entries []T) any {
+	if len(names) == 1 {
+		return entries[0]
+	}
+	return entries
+}
