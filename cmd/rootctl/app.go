@@ -89,12 +89,29 @@ func (a *app) cachePath() (string, error) {
 	return "", withHint(fmt.Errorf("find the cache folder: neither XDG_CACHE_HOME nor HOME is set"), "name one with --cache DIR or ROOTCTL_CACHE")
 }
 
-func (a *app) openStore() (*cache.Store, error) {
+// existingStore opens the cache for a verb that makes nothing in it. A folder of --cache that is not there is an error,
+// for it may be misspelt; elsewhere a cache that nothing has made yet is empty.
+func (a *app) existingStore() (*cache.Store, error) {
+	s, err := a.openAs(cache.Options{Existing: true})
+	if err != nil || !s.Absent() {
+		return s, err
+	}
+	if _, err := os.Lstat(s.Dir()); err != nil && a.cacheDir != "" {
+		return nil, withHint(&notFound{fmt.Errorf("open cache: there is none in %s", s.Dir())}, "check the folder of --cache; build and import make one there")
+	}
+	a.say("there is no cache in %s yet", s.Dir())
+	return s, nil
+}
+
+func (a *app) openStore() (*cache.Store, error) { return a.openAs(cache.Options{}) }
+
+func (a *app) openAs(o cache.Options) (*cache.Store, error) {
 	dir, err := a.cachePath()
 	if err != nil {
 		return nil, err
 	}
-	s, err := cache.Open(dir, cache.Options{Log: a.log(), Now: a.now})
+	o.Log, o.Now = a.log(), a.now
+	s, err := cache.Open(dir, o)
 	if err != nil && hintOf(err) == "" {
 		err = withHint(err, "name a folder for it with --cache DIR or ROOTCTL_CACHE")
 	}

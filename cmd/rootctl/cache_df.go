@@ -20,7 +20,7 @@ func newCacheDfCommand(a *app) *cobra.Command {
 		Example: "  rootctl cache df\n  rootctl cache df --json",
 		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			store, err := a.openStore()
+			store, err := a.existingStore()
 			if err != nil {
 				return err
 			}

@@ -32,13 +32,16 @@ func newCacheGCCommand(a *app) *cobra.Command {
 		Example: "  rootctl cache gc --dry-run\n  rootctl cache gc --max-size 5GB --max-age 14d\n  rootctl cache gc --all",
 		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			store, err := a.openStore()
+			store, err := a.existingStore()
 			if err != nil {
 				return err
 			}
 			b, err := a.bounds(store.Dir(), size, age)
 			if err != nil {
 				return err
+			}
+			if store.Absent() {
+				return a.printCollected(&cache.Collected{Removed: []cache.Item{}, InUse: []cache.Item{}}, cache.CollectOptions{}, asJSON)
 			}
 			// A user's trees belong to the user's other ids, which only root of the namespace can remove.
 			var done bool
@@ -70,6 +73,10 @@ func (a *app) gc(ctx context.Context, store *cache.Store, o cache.CollectOptions
 		}
 		return err
 	}
+	return a.printCollected(got, o, asJSON)
+}
+
+func (a *app) printCollected(got *cache.Collected, o cache.CollectOptions, asJSON bool) error {
 	if asJSON {
 		return a.printJSON(got)
 	}

@@ -27,7 +27,7 @@ func newCacheVerifyCommand(a *app) *cobra.Command {
 		Example: "  rootctl cache verify\n  rootctl cache verify --roots --dry-run",
 		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
-			store, err := a.openStore()
+			store, err := a.existingStore()
 			if err != nil {
 				return err
 			}

@@ -84,7 +84,7 @@ func (a *app) export(ctx context.Context, name string, fl *exportFlags) error {
 	if plan.output == "-" && fl.asJSON && (plan.tool == "" || plan.given) {
 		return withHint(&flagError{errors.New("--json and the export both want standard output")}, "name a file with -o")
 	}
-	store, err := a.openStore()
+	store, err := a.existingStore()
 	if err != nil {
 		return err
 	}

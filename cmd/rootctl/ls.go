@@ -17,7 +17,7 @@ func newLsCommand(a *app) *cobra.Command {
 		Example: "  rootctl ls\n  rootctl ls --json",
 		Args:    args(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			store, err := a.openStore()
+			store, err := a.existingStore()
 			if err != nil {
 				return err
 			}

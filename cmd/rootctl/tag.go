@@ -46,7 +46,7 @@ func newUntagCommand(a *app) *cobra.Command {
 		Example: "  rootctl untag mine",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, names []string) error {
-			store, err := a.openStore()
+			store, err := a.existingStore()
 			if err != nil {
 				return err
 			}
@@ -88,7 +88,7 @@ func (a *app) checkTag(name string) error {
 
 // find opens the cache and looks a root up by any of its names; verb is for the error.
 func (a *app) find(verb, name string) (*cache.Store, cache.Ref, error) {
-	store, err := a.openStore()
+	store, err := a.existingStore()
 	if err != nil {
 		return nil, cache.Ref{}, err
 	}

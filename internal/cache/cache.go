@@ -45,6 +45,8 @@ const Schema = 1
 type Options struct {
 	Log *slog.Logger     // nil: silent
 	Now func() time.Time // nil: time.Now; decides last-use stamps only
+
+	Existing bool // make nothing: a folder that is missing or empty opens as an empty cache that can only be read
 }
 
 // A Store is an open cache folder. Its methods may be called from any number of goroutines and
@@ -54,6 +56,8 @@ type Store struct {
 	log      *slog.Logger
 	now      func() time.Time
 	readOnly bool
+	existing bool // Options.Existing
+	absent   bool
 	flock    func(fd, how int) error
 }
 
@@ -64,7 +68,7 @@ var folders = [...]string{"oci/blobs/sha256", "dl/sha256", "actions", "inputs", 
 // newer rootctl), *OwnerError (another user's folder), *ForeignError (a folder with other things in
 // it), *NoFlockError. A folder on a read-only filesystem opens, too: hits work, writes give ErrReadOnly.
 func Open(dir string, o Options) (*Store, error) {
-	s := &Store{log: o.Log, now: o.Now, flock: unix.Flock}
+	s := &Store{log: o.Log, now: o.Now, existing: o.Existing, flock: unix.Flock}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -88,11 +92,20 @@ func (s *Store) Dir() string { return s.dir }
 // ReadOnly reports whether the folder can only be read.
 func (s *Store) ReadOnly() bool { return s.readOnly }
 
+// Absent reports whether there is no cache in the folder, which was not to be made.
+func (s *Store) Absent() bool { return s.absent }
+
 func (s *Store) path(elem ...string) string {
 	return s.dir + "/" + strings.Join(elem, "/")
 }
 
 func (s *Store) open() error {
+	if s.existing {
+		if _, err := os.Lstat(s.dir); errors.Is(err, fs.ErrNotExist) {
+			s.absent, s.readOnly = true, true
+			return nil
+		}
+	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return s.fault(err)
 	}
@@ -119,6 +132,10 @@ func (s *Store) open() error {
 	case err == nil, errors.Is(err, fs.ErrNotExist):
 		if err := s.checkEmpty(err == nil); err != nil {
 			return err
+		}
+		if s.existing {
+			s.absent, s.readOnly = true, true
+			return nil
 		}
 		return s.create()
 	}
