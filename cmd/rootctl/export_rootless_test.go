@@ -39,7 +39,7 @@ func TestExportRootless(t *testing.T) {
 				!strings.Contains(errs, "hint: run it with sudo, or name a place of your own with -o") {
 				t.Errorf("into root's folder: exit code %d\n%s", code, errs)
 			}
-			if _, errs, code := o.run(t, "--cache", "/nowhere", "export", "fixture"); code == 0 || strings.Contains(errs, "ls -la /nowhere") || !strings.Contains(errs, "a folder of your own with --cache") {
+			if _, errs, code := o.run(t, append([]string{"--cache", "/nowhere"}, o.args...)...); code == 0 || strings.Contains(errs, "ls -la /nowhere") || !strings.Contains(errs, "a folder of your own with --cache") {
 				t.Errorf("a cache in root's folder: exit code %d\n%s", code, errs)
 			}
 			o.must(t, "export", "-q", "--for", "sbuild", "fixture")
