@@ -59,13 +59,13 @@ func (a *app) bounds(dir, sizeFlag, ageFlag string) (bounds, error) {
 
 func badSetting(from, text string, err error, hint string) error {
 	bad := fmt.Errorf("%s %q: %w", from, text, err)
-	if strings.HasPrefix(from, "--") {
-		bad = &flagError{bad}
-	}
-	return withHint(bad, "%s", hint)
+	return withHint(&flagError{bad}, "%s", hint)
 }
 
-var errNoNumber = errors.New("no number with a unit")
+var (
+	errNoNumber = errors.New("no number with a unit")
+	errTooSmall = errors.New("it has to be more than 0")
+)
 
 // parseSize reads a size in decimal (GB) or binary (GiB) units; none is 0.
 func parseSize(text string) (int64, error) {
@@ -76,7 +76,10 @@ func parseSize(text string) (int64, error) {
 	unit, ok := map[string]float64{"": 1, "b": 1, "k": 1e3, "kb": 1e3, "m": 1e6, "mb": 1e6, "g": 1e9, "gb": 1e9, "t": 1e12, "tb": 1e12,
 		"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}[strings.ToLower(strings.TrimSpace(text[len(number):]))]
 	n, err := strconv.ParseFloat(number, 64)
-	if err != nil || !ok || n*unit < 1 || n*unit > math.MaxInt64/2 || math.IsNaN(n) {
+	if err == nil && ok && n*unit < 1 {
+		return 0, errTooSmall
+	}
+	if err != nil || !ok || n*unit > math.MaxInt64/2 || math.IsNaN(n) {
 		return 0, errNoNumber
 	}
 	return int64(n * unit), nil
@@ -90,15 +93,21 @@ func parseAge(text string) (time.Duration, error) {
 	for suffix, unit := range map[string]time.Duration{"d": 24 * time.Hour, "w": 7 * 24 * time.Hour} {
 		if number, ok := strings.CutSuffix(text, suffix); ok {
 			n, err := strconv.ParseFloat(number, 64)
-			if err != nil || !(n > 0) || n > 100*365*float64(24*time.Hour)/float64(unit) {
+			if err == nil && n <= 0 {
+				return 0, errTooSmall
+			}
+			if err != nil || math.IsNaN(n) || n > 100*365*float64(24*time.Hour)/float64(unit) {
 				return 0, errNoNumber
 			}
 			return time.Duration(n * float64(unit)), nil
 		}
 	}
 	d, err := time.ParseDuration(text)
-	if err != nil || d <= 0 {
+	if err != nil {
 		return 0, errNoNumber
+	}
+	if d <= 0 {
+		return 0, errTooSmall
 	}
 	return d, nil
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -80,9 +81,13 @@ func (a *app) printCollected(got *cache.Collected, o cache.CollectOptions, asJSO
 	if asJSON {
 		return a.printJSON(got)
 	}
-	for _, i := range got.Removed {
-		if o.DryRun {
-			fmt.Fprintf(a.stdout, "%s %s\t%s\t%s\n", i.Kind, shortName(i), bytesText(i.Bytes), i.Why)
+	if o.DryRun {
+		w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+		for _, i := range got.Removed {
+			fmt.Fprintf(w, "%s %s\t%s\t%s\n", i.Kind, shortName(i), bytesText(i.Bytes), i.Why)
+		}
+		if err := w.Flush(); err != nil {
+			return err
 		}
 	}
 	for _, i := range got.InUse {
@@ -93,9 +98,18 @@ func (a *app) printCollected(got *cache.Collected, o cache.CollectOptions, asJSO
 	}
 	a.say("%s", collectedLine(got, o))
 	if o.MaxSize > 0 && got.Bytes > o.MaxSize && !o.All {
-		a.say("it is over its bound of %s: roots with a name take %s; rootctl cache df lists them, rootctl untag NAME frees one", bytesText(o.MaxSize), bytesText(got.Named))
+		a.say("%s", overLine(got, o))
 	}
 	return nil
+}
+
+// overLine says what keeps a cache over its bound after a collection.
+func overLine(got *cache.Collected, o cache.CollectOptions) string {
+	over := fmt.Sprintf("it is over its bound of %s", bytesText(o.MaxSize))
+	if got.Named == 0 {
+		return over + ": what is left is in use, or indices and records that the next build reads; rootctl cache df lists it, rootctl cache gc --all removes it"
+	}
+	return fmt.Sprintf("%s: roots with a name take %s; rootctl cache df lists them, rootctl untag NAME frees one", over, bytesText(got.Named))
 }
 
 func shortName(i cache.Item) string {
@@ -128,9 +142,9 @@ func (a *app) collect(ctx context.Context, store *cache.Store, o cache.CollectOp
 
 // collectedLine is what a collection did, in one line.
 func collectedLine(got *cache.Collected, o cache.CollectOptions) string {
-	verb := "removed"
+	verb, takes := "removed", "it takes"
 	if o.DryRun {
-		verb = "would remove"
+		verb, takes = "would remove", "it would take"
 	}
 	if len(got.Removed) == 0 {
 		return fmt.Sprintf("cache: nothing to remove; it takes %s", bytesText(got.Bytes))
@@ -153,7 +167,7 @@ func collectedLine(got *cache.Collected, o cache.CollectOptions) string {
 		}
 		parts = append(parts, fmt.Sprintf("%d %s", n, what))
 	}
-	return fmt.Sprintf("cache: %s %s (%s); it takes %s", verb, strings.Join(parts, ", "), bytesText(got.Freed), bytesText(got.Bytes))
+	return fmt.Sprintf("cache: %s %s (%s); %s %s", verb, strings.Join(parts, ", "), bytesText(got.Freed), takes, bytesText(got.Bytes))
 }
 
 // collectAfter keeps the cache within its bounds after something was added to it, and says in one line what went. It does
@@ -178,8 +192,13 @@ func (a *app) collectAfter(ctx context.Context, store *cache.Store) error {
 	case errors.Is(err, cache.ErrBusy): // another one is at it
 	case err != nil:
 		a.warn("%v", err)
-	case len(got.Removed) > 0:
-		a.say("%s", collectedLine(got, o))
+	default:
+		if len(got.Removed) > 0 {
+			a.say("%s", collectedLine(got, o))
+		}
+		if o.MaxSize > 0 && got.Bytes > o.MaxSize && got.Named > 0 {
+			a.say("%s", "cache: "+overLine(got, o))
+		}
 	}
 	return nil
 }
