@@ -71,7 +71,7 @@ const (
 
 // listing brings the cache's listing up to date.
 func listing(store *cache.Store) ([]cache.Listed, error) {
-	tag := fmt.Sprintf("3 %#v", lsRow{}) // another one when the fields of a row, or what is printed of them, change
+	tag := fmt.Sprintf("4 %#v", lsRow{}) // another one when the fields of a row, or what is printed of them, change
 	return store.Listing(tag, func(r cache.Ref) (string, error) {
 		row := rowOf(r)
 		before, after, err := row.fixed()
@@ -96,7 +96,7 @@ func (r lsRow) fixed() (before, after string, err error) {
 
 // text is what people are shown of a root from the third column on.
 func (r lsRow) text() string {
-	cells := []string{r.Suite, r.Variant, r.Arch, strconv.Itoa(r.Packages), bytesText(r.Size), pocketDates(r.Pockets), r.note()}
+	cells := []string{orDash(r.Suite), orDash(r.Variant), orDash(r.Arch), strconv.Itoa(r.Packages), bytesText(r.Size), pocketDates(r.Pockets), r.note()}
 	for i, c := range cells {
 		cells[i] = strings.NewReplacer("\n", " ", "\t", " ").Replace(printable(c))
 	}

@@ -112,9 +112,9 @@ func (a *app) printShown(s shown) error {
 		}
 	}
 	row("suite", "%s (%s)", s.Suite, s.Title)
-	row("variant", "%s", s.Variant)
+	row("variant", "%s", orDash(s.Variant))
 	row("arch", "%s", s.Arch)
-	row("components", "%s", strings.Join(s.Components, " "))
+	row("components", "%s", orDash(strings.Join(s.Components, " ")))
 	if len(s.Include) > 0 {
 		row("include", "%s", strings.Join(s.Include, " "))
 	}
