@@ -36,7 +36,7 @@ func newCacheDfCommand(a *app) *cobra.Command {
 				a.log().Debug("what can be freed is not known", "error", err) // read-only, or a collection is under way
 			}
 			if asJSON {
-				return a.printJSON(r)
+				return a.printJSON(r.object())
 			}
 			return a.printUsage(r)
 		},
@@ -45,10 +45,31 @@ func newCacheDfCommand(a *app) *cobra.Command {
 	return c
 }
 
-// usageReport is df's --json object.
+// usageReport is what df knows.
 type usageReport struct {
 	*cache.Usage
 	Reclaimable int64 `json:"reclaimable"` // bytes: roots without a name, and what nothing refers to
+}
+
+// usageRow is a root in df's --json object, in the words of ls --json.
+type usageRow struct {
+	Digest   string    `json:"digest"`
+	Names    []string  `json:"names"`
+	DiskSize int64     `json:"disk_size"` // bytes unpacked, to about a fiftieth
+	Used     time.Time `json:"last_used"` // give or take an hour
+	InUse    bool      `json:"in_use"`
+}
+
+// object is df's --json object.
+func (r usageReport) object() any {
+	rows := make([]usageRow, len(r.Roots))
+	for i, u := range r.Roots {
+		rows[i] = usageRow{"sha256:" + string(u.Digest), u.Names, u.Bytes, u.Used.UTC().Truncate(time.Second), u.InUse}
+	}
+	return struct {
+		usageReport
+		Roots []usageRow `json:"roots"`
+	}{r, rows}
 }
 
 func (a *app) printUsage(u usageReport) error {
