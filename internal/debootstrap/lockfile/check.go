@@ -25,6 +25,7 @@ const AtLayout = "20060102T150405Z"
 const (
 	maxPackage = 8 << 30 // bytes of a .deb
 	maxRoots   = 1000
+	lastSecond = 15032385535 // that file systems can hold, in 2446
 )
 
 var (
@@ -62,11 +63,11 @@ type checker struct {
 // fail is for a value of the root, "" for the root itself.
 func (c checker) fail(field, format string, args ...any) error {
 	at := strings.TrimSuffix(c.at+"."+field, ".")
-	where := at
-	for c.r.at[where] == 0 && strings.Contains(where, ".") { // a field that is missing
+	offsets, where := c.r.find(at), at
+	for offsets[where] == 0 && strings.Contains(where, ".") { // a field that is missing
 		where = where[:strings.LastIndexAny(where, ".")]
 	}
-	return c.r.failAt(c.r.at[where], at, format, args...)
+	return c.r.failAt(offsets[where], at, format, args...)
 }
 
 func isWord(s string) bool { return word.MatchString(s) && !strings.Contains(s, "..") }
@@ -87,8 +88,8 @@ func (c checker) root(r Root) error {
 	case rules.DeviceTable != "" && !isWord(rules.DeviceTable):
 		return c.fail("rules.device_table", "%q is no name", rules.DeviceTable)
 	}
-	if n, err := strconv.ParseInt(r.Epoch, 10, 64); r.Epoch != debootstrap.EpochAuto && (err != nil || n < 0 || strconv.FormatInt(n, 10) != r.Epoch) {
-		return c.fail("epoch", "%q: want auto, or seconds since 1970", r.Epoch)
+	if n, err := strconv.ParseInt(r.Epoch, 10, 64); r.Epoch != debootstrap.EpochAuto && (err != nil || n < 0 || n > lastSecond || strconv.FormatInt(n, 10) != r.Epoch) {
+		return c.fail("epoch", "%q: want auto, or seconds since 1970 up to %d", r.Epoch, int64(lastSecond))
 	}
 	for _, check := range []func(Root) error{c.request, c.releases, c.packages, c.files} {
 		if err := check(r); err != nil {

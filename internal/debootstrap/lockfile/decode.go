@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"reflect"
 	"strings"
 	"time"
@@ -13,8 +14,9 @@ import (
 )
 
 const (
-	maxFile  = 256 << 20
-	maxDepth = 16
+	maxFile   = 256 << 20
+	maxDepth  = 16
+	maxMemory = 256 << 20 // of the lists' and tables' elements; 1000 roots of 100 packages take a fifth
 )
 
 // Error is something in a lock file that cannot be meant.
@@ -42,8 +44,10 @@ func (e *Error) Hint() string {
 }
 
 // Decode reads a file and judges all that it says. Errors are *Error.
-func Decode(data []byte) (File, error) {
-	r := &reader{data: data, at: map[string]int64{}}
+func Decode(data []byte) (File, error) { return decode(data, maxMemory) }
+
+func decode(data []byte, memory int64) (File, error) {
+	r := &reader{data: data, memory: memory}
 	var f File
 	if len(data) > maxFile {
 		return f, r.failAt(maxFile, "", "larger than %d bytes", maxFile)
@@ -64,9 +68,7 @@ func Decode(data []byte) (File, error) {
 		e.newer = true
 		return f, e
 	}
-	r.dec = json.NewDecoder(bytes.NewReader(data))
-	r.dec.UseNumber()
-	if err := r.value(reflect.ValueOf(&f).Elem(), "", 0); err != nil {
+	if err := r.read(&f); err != nil {
 		return File{}, err
 	}
 	if end := r.start(); end < int64(len(data)) {
@@ -80,9 +82,60 @@ func Decode(data []byte) (File, error) {
 
 // reader fills a value from JSON, strictly: no field twice, none that is not known, no null.
 type reader struct {
-	data []byte
-	dec  *json.Decoder
-	at   map[string]int64 // where a value begins, by its path
+	data   []byte
+	dec    *json.Decoder
+	memory int64 // that elements may still take
+	// Where values are is asked for but once, for an error: the file is read again for it.
+	want string           // a path
+	at   map[string]int64 // where it and those around it begin; those that are there
+}
+
+// A place is where in the file a value is. Its path is made when it is needed: paths can be longer than the file.
+type place struct {
+	in    *place // nil for the file's only object
+	key   string // "" in a list
+	index int
+}
+
+func (p *place) String() string {
+	switch {
+	case p == nil || p.in == nil:
+		return ""
+	case p.key == "":
+		return fmt.Sprintf("%s[%d]", p.in, p.index)
+	}
+	return strings.TrimPrefix(p.in.String()+"."+p.key, ".")
+}
+
+func (r *reader) read(f *File) error {
+	r.dec = json.NewDecoder(bytes.NewReader(r.data))
+	r.dec.UseNumber()
+	return r.value(reflect.ValueOf(f).Elem(), &place{}, 0)
+}
+
+// find gives the offsets of the value at path and of those that it is in.
+func (r *reader) find(path string) map[string]int64 {
+	again := &reader{data: r.data, memory: math.MaxInt64, want: path, at: map[string]int64{}}
+	_ = again.read(new(File)) // it was read without an error
+	return again.at
+}
+
+// note remembers where a value begins if it is on the way to the one that is looked for.
+func (r *reader) note(p *place, start int64) {
+	if len(r.at) > maxDepth || p.in != nil && len(p.key) > len(r.want) {
+		return
+	}
+	if path := p.String(); path == "" || path == r.want || strings.HasPrefix(r.want, path+".") || strings.HasPrefix(r.want, path+"[") {
+		r.at[path] = start
+	}
+}
+
+// spend counts the memory of an element.
+func (r *reader) spend(p *place, size uintptr) error {
+	if r.memory -= int64(size); r.memory < 0 {
+		return r.failAt(r.start(), p.String(), "more elements than the lock of a root, or of a thousand, can have")
+	}
+	return nil
 }
 
 func (r *reader) failAt(offset int64, field, format string, args ...any) *Error {
@@ -93,7 +146,7 @@ func (r *reader) failAt(offset int64, field, format string, args ...any) *Error 
 
 // fail is for a value that has been read.
 func (r *reader) fail(path, format string, args ...any) error {
-	return r.failAt(r.at[path], path, format, args...)
+	return r.failAt(r.find(path)[path], path, format, args...)
 }
 
 // start is where the next token begins.
@@ -105,7 +158,7 @@ func (r *reader) start() int64 {
 	return n
 }
 
-func (r *reader) token(path string) (json.Token, int64, error) {
+func (r *reader) token(p *place) (json.Token, int64, error) {
 	start := r.start()
 	t, err := r.dec.Token()
 	var syntax *json.SyntaxError
@@ -113,23 +166,25 @@ func (r *reader) token(path string) (json.Token, int64, error) {
 	case err == nil:
 		return t, start, nil
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return nil, start, r.failAt(int64(len(r.data)), path, "the file ends here")
+		return nil, start, r.failAt(int64(len(r.data)), p.String(), "the file ends here")
 	case errors.As(err, &syntax):
-		return nil, start, r.failAt(max(syntax.Offset-1, 0), path, "%s", syntax)
+		return nil, start, r.failAt(max(syntax.Offset-1, 0), p.String(), "%s", syntax)
 	}
-	return nil, start, r.failAt(start, path, "%s", err)
+	return nil, start, r.failAt(start, p.String(), "%s", err)
 }
 
-func (r *reader) value(v reflect.Value, path string, depth int) error {
-	t, start, err := r.token(path)
+func (r *reader) value(v reflect.Value, p *place, depth int) error {
+	t, start, err := r.token(p)
 	if err != nil {
 		return err
 	}
 	if depth > maxDepth {
-		return r.failAt(start, path, "nested too deeply")
+		return r.failAt(start, p.String(), "nested too deeply")
 	}
-	r.at[path] = start
-	wrong := func(want string) error { return r.failAt(start, path, "want %s", want) }
+	if r.at != nil {
+		r.note(p, start)
+	}
+	wrong := func(want string) error { return r.failAt(start, p.String(), "want %s", want) }
 	if v.Type() == reflect.TypeFor[time.Time]() {
 		s, _ := t.(string)
 		at, err := time.Parse(time.RFC3339, s)
@@ -144,17 +199,17 @@ func (r *reader) value(v reflect.Value, path string, depth int) error {
 		if t != json.Delim('{') {
 			return wrong("an object")
 		}
-		return r.object(v, path, depth)
+		return r.object(v, p, depth)
 	case reflect.Map:
 		if t != json.Delim('{') {
 			return wrong("an object")
 		}
-		return r.table(v, path, depth)
+		return r.table(v, p, depth)
 	case reflect.Slice:
 		if t != json.Delim('[') {
 			return wrong("a list")
 		}
-		return r.list(v, path, depth)
+		return r.list(v, p, depth)
 	case reflect.String:
 		s, ok := t.(string)
 		if !ok {
@@ -186,21 +241,25 @@ func names(t reflect.Type) map[string]int {
 	return fields
 }
 
-func (r *reader) object(v reflect.Value, path string, depth int) error {
+func (r *reader) object(v reflect.Value, p *place, depth int) error {
 	fields := names(v.Type())
 	seen := map[string]bool{}
-	return r.keys(path, seen, func(key, inner string, at int64) error {
+	return r.keys(p, seen, func(key string, inner *place, at int64) error {
 		i, ok := fields[key]
 		if !ok {
-			return r.failAt(at, inner, "unknown field")
+			return r.failAt(at, inner.String(), "unknown field")
 		}
 		return r.value(v.Field(i), inner, depth+1)
 	})
 }
 
-func (r *reader) table(v reflect.Value, path string, depth int) error {
+func (r *reader) table(v reflect.Value, p *place, depth int) error {
 	v.Set(reflect.MakeMap(v.Type()))
-	return r.keys(path, map[string]bool{}, func(key, inner string, _ int64) error {
+	return r.keys(p, map[string]bool{}, func(key string, inner *place, _ int64) error {
+		// A map takes about as much again, and the name is in a second one while the table is read.
+		if err := r.spend(inner, v.Type().Elem().Size()+100); err != nil {
+			return err
+		}
 		e := reflect.New(v.Type().Elem()).Elem()
 		if err := r.value(e, inner, depth+1); err != nil {
 			return err
@@ -211,37 +270,44 @@ func (r *reader) table(v reflect.Value, path string, depth int) error {
 }
 
 // keys reads an object's fields up to its end.
-func (r *reader) keys(path string, seen map[string]bool, f func(key, inner string, at int64) error) error {
+func (r *reader) keys(p *place, seen map[string]bool, f func(key string, inner *place, at int64) error) error {
 	for r.dec.More() {
-		t, at, err := r.token(path)
+		t, at, err := r.token(p)
 		if err != nil {
 			return err
 		}
 		key, ok := t.(string)
 		if !ok {
-			return r.failAt(at, path, "want the name of a field")
+			return r.failAt(at, p.String(), "want the name of a field")
 		}
-		inner := strings.TrimPrefix(path+"."+key, ".")
+		if key == "" || !plain(key) {
+			return r.failAt(at, p.String(), "%.60q: no name of anything", key)
+		}
+		inner := &place{in: p, key: key}
 		if seen[key] {
-			return r.failAt(at, inner, "it stands there twice")
+			return r.failAt(at, inner.String(), "it stands there twice")
 		}
 		seen[key] = true
 		if err := f(key, inner, at); err != nil {
 			return err
 		}
 	}
-	_, _, err := r.token(path)
+	_, _, err := r.token(p)
 	return err
 }
 
-func (r *reader) list(v reflect.Value, path string, depth int) error {
+func (r *reader) list(v reflect.Value, p *place, depth int) error {
 	for i := 0; r.dec.More(); i++ {
+		inner := &place{in: p, index: i}
+		if err := r.spend(inner, v.Type().Elem().Size()); err != nil {
+			return err
+		}
 		e := reflect.New(v.Type().Elem()).Elem()
-		if err := r.value(e, fmt.Sprintf("%s[%d]", path, i), depth+1); err != nil {
+		if err := r.value(e, inner, depth+1); err != nil {
 			return err
 		}
 		v.Set(reflect.Append(v, e))
 	}
-	_, _, err := r.token(path)
+	_, _, err := r.token(p)
 	return err
 }

@@ -3,6 +3,7 @@ package lockfile
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -166,6 +167,7 @@ func TestRefused(t *testing.T) {
       "variant"`, `"suite": "../bionic",
       "variant"`, "suite: \"../bionic\" is no name"},
 		{"epoch", `"epoch": "auto"`, `"epoch": "-1"`, "epoch: "},
+		{"epoch beyond the last second", `"epoch": "auto"`, `"epoch": "9223372036854775807"`, "epoch: "},
 		{"hash table of size zero", `"root_order_mod": 8191`, `"root_order_mod": 0`, "rules.root_order_mod: 0"},
 		{"unknown rule", `"root_order_mod"`, `"root_order"`, "rules.root_order: unknown field"},
 		{"date", `"2018-04-26T23:37:48Z"`, `"yesterday"`, "releases[0].date: want a time"},
@@ -256,4 +258,34 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What a file makes rootctl keep is bounded by more than its length: long names, and elements that are next to nothing.
+func TestLockHostileMemory(t *testing.T) {
+	long, many := strings.Repeat("N", 100_000), strings.Repeat(`"",`, 5000)
+	for _, tt := range []struct{ summary, text, want string }{
+		{"long name with a list in it", `{"schema":1,"roots":{"` + long + `":{"request":{"pockets":[` + many + `""]}}}}`, "roots: \"NNN"},
+		{"name of two lines", `{"schema":1,"roots":{"x\nroot: evil":{}}}`, `roots: "x\nroot: evil": no name`},
+		{"many strings", `{"schema":1,"roots":{"x":{"request":{"pockets":[` + many + `""]}}}}`, "request.pockets["},
+		{"many empty packages", `{"schema":1,"roots":{"x":{"packages":[` + strings.Repeat("{},", 1000) + `{}]}}}`, "packages[2"},
+		{"many paragraphs", `{"schema":1,"roots":{"x":{"paragraphs":{` + paragraphs(1000) + `}}}}`, "paragraphs.p2"},
+	} {
+		t.Run(tt.summary, func(t *testing.T) {
+			_, err := decode([]byte(tt.text), 32<<10)
+			if err == nil || !strings.Contains(err.Error(), tt.want) || len(err.Error()) > 400 || strings.Contains(err.Error(), "\n") {
+				t.Errorf("want ... %s: %.600v", tt.want, err)
+			}
+		})
+	}
+	if _, err := decode(encoded(t), 32<<10); err != nil {
+		t.Errorf("a good one: %v", err)
+	}
+}
+
+func paragraphs(n int) string {
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf(`"p%d":[]`, i))
+	}
+	return strings.Join(all, ",")
 }
