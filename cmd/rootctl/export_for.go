@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/rootctl/rootctl/internal/cache/snapshot"
 	"github.com/rootctl/rootctl/internal/debootstrap"
@@ -33,10 +34,14 @@ const (
 // forTool turns --for into what to write, and where.
 func (e *exporting) forTool() error {
 	p := &e.plan
+	if p.tool == "" {
+		return nil
+	}
+	if err := e.nameable(); err != nil {
+		return err
+	}
 	name := e.info.Suite + "-" + e.info.Arch
 	switch p.tool {
-	case "":
-		return nil
 	case toolSbuild:
 		return e.forSbuild(name)
 	case toolPbuilder:
@@ -51,6 +56,20 @@ func (e *exporting) forTool() error {
 		return e.forSchroot(name)
 	}
 	return e.wantsBuildd()
+}
+
+// nameable refuses a record, which may be restored or of an imported root, whose words would lead a path or a line of
+// configuration astray.
+func (e *exporting) nameable() error {
+	for _, w := range []string{e.info.Suite, e.info.Arch} {
+		if oneWord(w) != w {
+			return withHint(fmt.Errorf("its record says %q where suite and architecture are to be", w), "import or build it again, or write it without --for")
+		}
+	}
+	if !e.plan.given && e.plan.tool != toolPbuilder && (e.info.Suite == "" || e.info.Arch == "") {
+		return withHint(errors.New("it does not say of which suite and architecture it is, by which "+e.plan.tool+" finds it"), "name a file with -o")
+	}
+	return nil
 }
 
 // forToolAfter does what has to follow the export.
@@ -92,9 +111,9 @@ func (e *exporting) wantsBuildd() error {
 func (e *exporting) forSbuild(name string) error {
 	p := &e.plan
 	p.format = formatTar
-	p.next = "sbuild --chroot-mode=unshare -d " + e.info.Suite
+	p.next = "sbuild --chroot-mode=unshare -d " + shellWord(e.info.Suite)
 	if e.info.Arch != hostArch() {
-		p.next += " --arch=" + e.info.Arch
+		p.next += " --arch=" + shellWord(e.info.Arch)
 	}
 	if p.given {
 		abs, err := filepath.Abs(p.output)
@@ -209,13 +228,15 @@ func (e *exporting) forSchroot(name string) error {
 	if old, err := os.ReadFile(p.stanza); err == nil && !bytes.HasPrefix(old, []byte(schrootMark)) {
 		return withHint(fmt.Errorf("%s is there, and not of rootctl", p.stanza), "remove it, or name another folder with -o")
 	}
-	p.stanzaText = schrootStanza(name, abs, e.info, e.lease.Root, e.behindSudo())
+	if p.stanzaText, err = schrootStanza(name, abs, e.info, e.lease.Root, e.behindSudo()); err != nil {
+		return err
+	}
 	p.next = "schroot -c " + name
 	e.say("note: %s, which tells schroot of it, is written as well", p.stanza)
 	return e.wantsBuildd()
 }
 
-func schrootStanza[D ~string](name, dir string, i debootstrap.Info, root D, u *user.User) string {
+func schrootStanza[D ~string](name, dir string, i debootstrap.Info, root D, u *user.User) (string, error) {
 	lines := []string{"[" + name + "]", fmt.Sprintf("description=%s %s %s, root %s", i.Suite, i.Variant, i.Arch, root[:12]),
 		"type=directory", "directory=" + dir, "union-type=overlay", "groups=root", "root-groups=root"}
 	if u != nil {
@@ -224,5 +245,10 @@ func schrootStanza[D ~string](name, dir string, i debootstrap.Info, root D, u *u
 	if i.Arch == "i386" || i.Arch == "armhf" || i.Arch == "armel" {
 		lines = append(lines, "personality=linux32")
 	}
-	return schrootMark + strings.Join(lines, "\n") + "\n"
+	for _, l := range lines {
+		if strings.ContainsFunc(l, unicode.IsControl) {
+			return "", withHint(&flagError{fmt.Errorf("%q cannot stand in schroot's configuration", l)}, "name another folder with -o")
+		}
+	}
+	return schrootMark + strings.Join(lines, "\n") + "\n", nil
 }

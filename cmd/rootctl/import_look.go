@@ -65,9 +65,9 @@ func osRelease(t *unpack.Tree) map[string]string {
 	return fields
 }
 
-// oneWord lets through what a name of a suite may be.
+// oneWord lets through what a name of a suite may be: part of a path, and a command's argument that is no flag.
 func oneWord(s string) string {
-	if len(s) > 64 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") != "" {
+	if len(s) > 64 || strings.HasPrefix(s, "-") || strings.HasPrefix(s, ".") || strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") != "" {
 		return ""
 	}
 	return s

@@ -140,7 +140,10 @@ func (c *chooser) manifest(d *oci.Descriptor, depth int) error {
 	c.seen[d.Digest] = true
 	arch := ""
 	if p := d.Platform; p != nil && p.Architecture != "" && p.Architecture != "unknown" {
-		arch = debianArch(*p)
+		var err error
+		if arch, err = debianArch(*p); err != nil {
+			return err
+		}
 		if c.asked != "" && arch != c.asked && !strings.Contains(d.MediaType, "index") && !strings.Contains(d.MediaType, "list") {
 			c.names = append(c.names, arch)
 			return nil
@@ -214,7 +217,10 @@ func (i *Image) config(text []byte) ([]snapshot.Digest, error) {
 		return nil, &FormatError{What: fmt.Sprintf("its config lists %d layers", len(c.RootFS.DiffIDs)), Next: "it is no image of a root, or damaged"}
 	}
 	if c.Architecture != "" {
-		i.Arch = debianArch(c.Platform)
+		var err error
+		if i.Arch, err = debianArch(c.Platform); err != nil {
+			return nil, err
+		}
 	}
 	ids := make([]snapshot.Digest, len(c.RootFS.DiffIDs))
 	for k, text := range c.RootFS.DiffIDs {
@@ -248,16 +254,20 @@ func (c *chooser) choose() (*Image, error) {
 	return images[0], nil
 }
 
-// debianArch gives a platform its Debian name; one that Debian does not have keeps its own.
-func debianArch(p oci.Platform) string {
+// debianArch gives a platform its Debian name; one that Debian does not have keeps its own, if that is a
+// word of small letters and digits: paths and configuration are made of it.
+func debianArch(p oci.Platform) (string, error) {
 	for _, arch := range []string{"amd64", "arm64", "i386", "armhf", "armel", "ppc64el", "riscv64", "s390x", "mipsel", "mips64el"} {
 		o := oci.PlatformOf(arch)
 		if o.Architecture == p.Architecture && (p.Architecture != "arm" || o.Variant == p.Variant || p.Variant == "" && arch == "armhf" ||
 			p.Variant == "v6" && arch == "armel") {
-			return arch
+			return arch, nil
 		}
 	}
-	return p.Architecture
+	if len(p.Architecture) > 32 || strings.Trim(p.Architecture, "abcdefghijklmnopqrstuvwxyz0123456789") != "" {
+		return "", &FormatError{What: "it is an image for " + quoted(p.Architecture) + ", which is no architecture", Next: "it is damaged, or made to do harm: take it from another place"}
+	}
+	return p.Architecture, nil
 }
 
 // openDocker reads what docker save and podman save --format docker-archive write.
