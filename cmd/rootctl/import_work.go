@@ -25,7 +25,8 @@ type importing struct {
 	*app
 	store   *cache.Store
 	from    string
-	arch    string // asked for, "" if none
+	file    *os.File // from, opened
+	arch    string   // asked for, "" if none
 	options intake.Options
 	start   time.Time
 	pool    deb.Pool
@@ -40,6 +41,12 @@ type importing struct {
 
 // run makes the root and its record. The lease is the caller's.
 func (im *importing) run(ctx context.Context) (cache.Ref, *cache.Lease, error) {
+	if err := im.open(ctx); err != nil { // before the lock: others need not wait for a pipe's writer
+		return cache.Ref{}, nil, err
+	}
+	if im.file != im.stdin {
+		defer im.file.Close()
+	}
 	lock, err := im.store.LockStore(ctx)
 	if err != nil {
 		return cache.Ref{}, nil, err
@@ -104,23 +111,13 @@ func (im *importing) unpack(ctx context.Context, tree, temp string) (*cache.Mani
 }
 
 func (im *importing) read(ctx context.Context, u *intake.Unpacker, temp string) error {
-	f := im.stdin
-	if im.from != "-" {
-		st, err := os.Stat(im.from)
-		if err == nil && st.IsDir() {
-			return im.readFolder(ctx, u)
-		}
-		if err == nil {
-			f, err = os.Open(im.from)
-		}
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-	}
+	f := im.file
 	st, err := f.Stat()
 	if err != nil {
 		return err
+	}
+	if im.from != "-" && st.IsDir() {
+		return im.readFolder(ctx, u)
 	}
 	bar := im.startMeter("reading", st.Size())
 	defer bar.close()
@@ -168,9 +165,16 @@ func (im *importing) readSpooled(ctx context.Context, u *intake.Unpacker, r io.R
 		return err
 	}
 	defer f.Close()
-	size, err := io.Copy(f, r)
+	limit, err := im.spoolLimit()
 	if err != nil {
 		return err
+	}
+	size, err := io.Copy(f, io.LimitReader(r, limit+1))
+	if err != nil {
+		return err
+	}
+	if size > limit {
+		return &intake.LimitError{What: "bytes of an image", Max: limit, Next: "give a larger --max-size, free some space, or unpack it and import the folder"}
 	}
 	files, err := intake.OpenArchive(f, size)
 	if err != nil {
@@ -179,8 +183,18 @@ func (im *importing) readSpooled(ctx context.Context, u *intake.Unpacker, r io.R
 	return im.readImage(ctx, u, files)
 }
 
+// spoolLimit bounds an image's files: their layers are hardly larger than what they hold, and all must not fill the disk.
+func (im *importing) spoolLimit() (int64, error) {
+	free, err := im.store.Free()
+	if err != nil {
+		return 0, err
+	}
+	size := min(im.options.MaxSize, math.MaxInt64/4)
+	return min(size+size/8+64<<20, free-free/16), nil
+}
+
 func (im *importing) readImage(ctx context.Context, u *intake.Unpacker, files intake.Files) error {
-	image, err := intake.OpenImage(files, im.arch, hostArch())
+	image, err := intake.OpenImage(ctx, files, im.arch, hostArch())
 	if err != nil {
 		return err
 	}
@@ -212,6 +226,33 @@ func (im *importing) decompress(r io.Reader) (io.ReadCloser, string, error) {
 		return nil, "", fmt.Errorf("decompress: %w", err)
 	}
 	return plain, kind, nil
+}
+
+// open opens what is read. A named pipe is waited for until somebody writes into it or ctx ends: opening it without
+// waiting does not tell, and reading would see an end.
+func (im *importing) open(ctx context.Context) (err error) {
+	if im.file = im.stdin; im.from == "-" {
+		return nil
+	}
+	if im.file, err = os.OpenFile(im.from, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0); err != nil {
+		return err
+	}
+	st, err := im.file.Stat()
+	if err != nil || st.Mode()&os.ModeNamedPipe == 0 {
+		return err
+	}
+	for {
+		// Until a first writer comes nothing is reported; one that has come and gone is a hangup.
+		fds := []unix.PollFd{{Fd: int32(im.file.Fd()), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, 100)
+		if n > 0 || err != nil && err != unix.EINTR {
+			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			im.file.Close()
+			return err
+		}
+	}
 }
 
 // patient reads a file that may be a pipe in which nothing moves, until ctx ends.

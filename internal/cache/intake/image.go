@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,25 +35,53 @@ type ImageLayer struct {
 }
 
 const (
-	maxDocument = 16 << 20
-	maxLayers   = 1000 // overlay filesystems take 500
-	maxNesting  = 4
+	maxDocument  = 16 << 20
+	maxDocuments = 64 << 20 // all that are read to choose an image, one read twice counted twice
+	maxImages    = 1000
+	maxLayers    = 1000 // overlay filesystems take 500
+	maxNesting   = 4
 )
 
 // OpenImage finds the image for an architecture: for the one asked for, else for the host's if there are several.
-func OpenImage(files Files, asked, host string) (*Image, error) {
-	text, err := document(files, oci.IndexFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return openDocker(files, asked, host)
+func OpenImage(ctx context.Context, files Files, asked, host string) (*Image, error) {
+	c := &chooser{files: &countedFiles{Files: files, ctx: ctx, left: maxDocuments}, asked: asked, host: host, seen: map[string]bool{}}
+	text, err := document(c.files, oci.IndexFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = c.docker()
+	case err == nil:
+		err = c.index(text, 0)
 	}
 	if err != nil {
 		return nil, err
 	}
-	c := &chooser{files: files, asked: asked, host: host, seen: map[string]bool{}}
-	if err := c.index(text, 0); err != nil {
-		return nil, err
+	image, err := c.choose()
+	if err == nil {
+		image.files = files
 	}
-	return c.choose()
+	return image, err
+}
+
+// countedFiles bounds what is read to choose an image: documents may name each other, or one of them, any number of times.
+type countedFiles struct {
+	Files
+	ctx  context.Context
+	left int64 // bytes
+}
+
+func (c *countedFiles) Open(name string) (io.ReadCloser, int64, error) {
+	if err := c.ctx.Err(); err != nil {
+		return nil, 0, err
+	}
+	f, size, err := c.Files.Open(name)
+	if err != nil || size > maxDocument { // which document refuses
+		return f, size, err
+	}
+	if c.left -= size + 1<<10; c.left < 0 {
+		f.Close()
+		return nil, 0, &LimitError{"bytes of documents that speak of images", maxDocuments, "take one image of it: skopeo copy oci:FOLDER:NAME oci-archive:one.tar"}
+	}
+	return f, size, nil
 }
 
 // document reads a small file whole.
@@ -107,6 +136,10 @@ func sameBlob(want snapshot.Digest, wantSize int64, got snapshot.Digest, size in
 	return nil
 }
 
+func tooManyImages() error {
+	return &LimitError{"images", maxImages, "take one of them: skopeo copy oci:FOLDER:NAME oci-archive:one.tar"}
+}
+
 // A chooser collects the images of a layout.
 type chooser struct {
 	files       Files
@@ -124,6 +157,9 @@ func (c *chooser) index(text []byte, depth int) error {
 	if err := json.Unmarshal(text, &index); err != nil {
 		return &FormatError{What: "its index cannot be read", Err: err}
 	}
+	if len(index.Manifests) > maxImages {
+		return tooManyImages()
+	}
 	for i := range index.Manifests {
 		if err := c.manifest(&index.Manifests[i], depth); err != nil {
 			return err
@@ -134,8 +170,11 @@ func (c *chooser) index(text []byte, depth int) error {
 
 // manifest adds an image, or those of an index, unless it is of an architecture that is not wanted.
 func (c *chooser) manifest(d *oci.Descriptor, depth int) error {
-	if c.seen[d.Digest] || len(c.seen) > maxImageFiles || d.Annotations["vnd.docker.reference.type"] != "" {
+	if c.seen[d.Digest] || d.Annotations["vnd.docker.reference.type"] != "" {
 		return nil
+	}
+	if len(c.seen) == maxImages {
+		return tooManyImages()
 	}
 	c.seen[d.Digest] = true
 	arch := ""
@@ -270,49 +309,55 @@ func debianArch(p oci.Platform) (string, error) {
 	return p.Architecture, nil
 }
 
-// openDocker reads what docker save and podman save --format docker-archive write.
-func openDocker(files Files, asked, host string) (*Image, error) {
-	text, err := document(files, "manifest.json")
+// docker reads what docker save and podman save --format docker-archive write.
+func (c *chooser) docker() error {
+	text, err := document(c.files, "manifest.json")
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &FormatError{What: "it has neither index.json nor manifest.json, so it is no image", Next: "give an OCI layout, or what docker save or podman save writes"}
+		return &FormatError{What: "it has neither index.json nor manifest.json, so it is no image", Next: "give an OCI layout, or what docker save or podman save writes"}
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var list []struct {
 		Config string
 		Layers []string
 	}
 	if err := json.Unmarshal(text, &list); err != nil {
-		return nil, &FormatError{What: "its manifest.json cannot be read", Err: err}
+		return &FormatError{What: "its manifest.json cannot be read", Err: err}
 	}
-	c := &chooser{files: files, asked: asked, host: host}
+	if len(list) > maxImages {
+		return tooManyImages()
+	}
 	for _, m := range list {
-		text, err := document(files, m.Config)
-		if err != nil {
-			return nil, &FormatError{What: "its config cannot be read", Err: err}
+		text, err := document(c.files, m.Config)
+		var limit *LimitError
+		if errors.As(err, &limit) || errors.Is(err, context.Canceled) {
+			return err
 		}
-		image := &Image{Format: "docker", files: files}
+		if err != nil {
+			return &FormatError{What: "its config cannot be read", Err: err}
+		}
+		image := &Image{Format: "docker"}
 		name := strings.TrimSuffix(path.Base(m.Config), ".json")
 		if digest := snapshot.Digest(name); digest.Valid() {
 			if err := sameBlob(digest, -1, snapshot.Sum(text), 0); err != nil {
-				return nil, err
+				return err
 			}
 		}
 		ids, err := image.config(text)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if len(ids) != len(m.Layers) {
-			return nil, &FormatError{What: fmt.Sprintf("its config lists %d layers, and its manifest.json %d", len(ids), len(m.Layers)), Next: "the image is damaged: write it again"}
+			return &FormatError{What: fmt.Sprintf("its config lists %d layers, and its manifest.json %d", len(ids), len(m.Layers)), Next: "the image is damaged: write it again"}
 		}
 		for k, l := range m.Layers {
 			image.Layers = append(image.Layers, ImageLayer{name: l, size: -1, diffID: ids[k]})
 		}
 		c.names = append(c.names, image.Arch)
-		if asked == "" || image.Arch == "" || image.Arch == asked {
+		if c.asked == "" || image.Arch == "" || image.Arch == c.asked {
 			c.images = append(c.images, image)
 		}
 	}
-	return c.choose()
+	return nil
 }

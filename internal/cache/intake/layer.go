@@ -52,9 +52,13 @@ func (u *Unpacker) imageLayer(ctx context.Context, files Files, l *ImageLayer, d
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	var limit *LimitError
+	if errors.As(err, &limit) { // the rest is not worth reading
+		return err
+	}
 	if l.digest != "" {
 		// If the file is damaged that is why, whatever else went wrong.
-		if _, e := io.Copy(io.Discard, packed); e != nil {
+		if _, e := io.Copy(io.Discard, &stoppable{ctx, packed}); e != nil {
 			return errors.Join(err, e)
 		}
 		if e := sameBlob(l.digest, -1, packed.sum(), 0); e != nil {

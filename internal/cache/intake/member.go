@@ -17,7 +17,7 @@ import (
 // error, unless the caller knows it to be whole.
 func (u *Unpacker) Layer(ctx context.Context, r io.Reader, whiteouts, whole bool) error {
 	u.layer++
-	src := startSource(r)
+	src := startSource(&stoppable{ctx, r})
 	defer src.stop()
 	t := tar.NewReader(src)
 	for n := 0; ; n++ {
@@ -51,6 +51,22 @@ func memberError(name string, err error) error {
 	return &MemberError{name, err}
 }
 
+// stoppable reads until ctx ends.
+type stoppable struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (s *stoppable) Read(b []byte) (int, error) {
+	if err := s.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return s.r.Read(b)
+}
+
+// maxPadding is what may follow an archive's last entry; tar fills records of 10 kB, tapes a few MB.
+const maxPadding = 64 << 20
+
 // end looks at what follows the last entry: two blocks of zeros, and nothing but zeros.
 func (u *Unpacker) end(src *source, n int, whole bool) error {
 	if src.ended && !whole {
@@ -59,11 +75,14 @@ func (u *Unpacker) end(src *source, n int, whole bool) error {
 		}
 		return &FormatError{What: "it is cut off: the archive's end is missing"}
 	}
-	zeros := true
+	zeros, size := true, 0
 	buf := make([]byte, 64<<10)
 	for {
 		k, err := src.Read(buf)
 		zeros = zeros && allZero(buf[:k])
+		if size += k; size > maxPadding && zeros {
+			return &LimitError{"bytes of padding", maxPadding, "no archive has as many: look at what it holds"}
+		}
 		if err == io.EOF {
 			break
 		}
