@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"unicode"
 
@@ -77,9 +76,6 @@ func (e *exporting) forToolAfter(ctx context.Context, rep *exportReport) error {
 	p := &e.plan
 	if p.next != "" {
 		rep.Next = p.next
-	}
-	if err := giveTo(rep.Output, p.owner); err != nil {
-		return err
 	}
 	if p.stanza == "" {
 		return nil
@@ -154,14 +150,8 @@ func (e *exporting) sbuildFolder() (string, *user.User, error) {
 	}
 	dir := filepath.Join(base, "sbuild")
 	for _, d := range []string{base, dir} {
-		err := os.Mkdir(d, 0o755)
-		if errors.Is(err, fs.ErrExist) {
-			continue
-		}
-		if err == nil {
-			err = giveTo(d, owner)
-		}
-		if err != nil {
+		err := as(owner, func() error { return os.Mkdir(d, 0o755) })
+		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return "", nil, cannotWrite(d, err)
 		}
 	}
@@ -179,22 +169,6 @@ func (a *app) behindSudo() *user.User {
 		return nil
 	}
 	return u
-}
-
-// giveTo makes a file belong to a user; nil leaves it.
-func giveTo(path string, u *user.User) error {
-	if u == nil {
-		return nil
-	}
-	uid, err := strconv.Atoi(u.Uid)
-	if err != nil {
-		return err
-	}
-	gid, err := strconv.Atoi(u.Gid)
-	if err != nil {
-		return err
-	}
-	return os.Lchown(path, uid, gid)
 }
 
 // schrootMark begins the files in schroot's folder that are ours.

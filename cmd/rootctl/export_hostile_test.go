@@ -2,9 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rootctl/rootctl/internal/cache"
@@ -90,5 +93,58 @@ func TestSchrootStanzaHostile(t *testing.T) {
 	}
 	if _, err := schrootStanza("x", "/srv/x", debootstrap.Info{Suite: "bionic", Arch: "amd64"}, root, nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// What the user behind sudo has linked elsewhere is not written as root.
+func TestExportSudoLinks(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: it acts for another user")
+	}
+	u, err := user.LookupId("65534")
+	if err != nil {
+		t.Fatal(err)
+	}
+	victim, home := t.TempDir(), t.TempDir()
+	for _, d := range []string{victim, home, filepath.Dir(victim)} {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(victim+"/shadow", []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(victim+"/shadow", home+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(home, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	if err := as(u, func() error { return os.Mkdir(victim+"/sbuild", 0o755) }); err == nil {
+		t.Error("a folder was made in root's")
+	}
+	a := &app{}
+	write := func(path string) error {
+		out, err := a.createOutputAs(t.Context(), path, u)
+		if err != nil {
+			return err
+		}
+		defer out.close()
+		_, err = out.Write([]byte("x"))
+		return errors.Join(err, out.finish())
+	}
+	if err := write(home + "/link"); err == nil {
+		t.Error("root's file was replaced")
+	}
+	if b, _ := os.ReadFile(victim + "/shadow"); string(b) != "secret" {
+		t.Errorf("shadow is %q", b)
+	}
+	for range 2 {
+		if err := write(home + "/own"); err != nil {
+			t.Error(err)
+		}
+	}
+	if st, err := os.Stat(home + "/own"); err != nil || st.Sys().(*syscall.Stat_t).Uid != 65534 {
+		t.Error("own file", err, st)
 	}
 }

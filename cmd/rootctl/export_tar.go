@@ -13,7 +13,7 @@ import (
 
 // writeTar writes a tarball. One in zstd is the image's layer, which the cache keeps.
 func (e *exporting) writeTar(ctx context.Context) (*exportReport, error) {
-	out, err := e.createOutput(ctx, e.plan.output)
+	out, err := e.createOutputAs(ctx, e.plan.output, e.plan.owner)
 	if err != nil {
 		return nil, err
 	}

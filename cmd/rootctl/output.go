@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 	"time"
 
@@ -34,21 +35,29 @@ type output struct {
 	temp  string // name of the file until it is finished; "" if it has none, or is no regular one
 	flat  bool   // no regular file
 	stop  func() bool
-	err   error // what went wrong in writing
+	err   error      // what went wrong in writing
+	owner *user.User // who writes it; nil: whoever calls
 }
 
 // createOutput begins to write path.
 func (a *app) createOutput(ctx context.Context, path string) (*output, error) {
-	o := &output{path: path, h: sha256.New()}
-	var err error
-	if path == "-" {
-		o.f, o.flat = a.stdout, true
-	} else if st, e := os.Stat(path); e == nil && !st.Mode().IsRegular() {
-		o.flat = true
-		o.f, err = openSpecial(ctx, path, st)
-	} else {
-		err = o.create()
-	}
+	return a.createOutputAs(ctx, path, nil)
+}
+
+// createOutputAs opens and names the file as a user.
+func (a *app) createOutputAs(ctx context.Context, path string, owner *user.User) (*output, error) {
+	o := &output{path: path, h: sha256.New(), owner: owner}
+	err := as(owner, func() (err error) {
+		if path == "-" {
+			o.f, o.flat = a.stdout, true
+		} else if st, e := os.Stat(path); e == nil && !st.Mode().IsRegular() {
+			o.flat = true
+			o.f, err = openSpecial(ctx, path, st)
+		} else {
+			err = o.create()
+		}
+		return err
+	})
 	if err != nil {
 		return nil, cannotWrite(path, err)
 	}
@@ -150,7 +159,7 @@ func (o *output) digest() string {
 func (o *output) finish() error {
 	err := o.w.Flush()
 	if err == nil && !o.flat {
-		err = o.publish()
+		err = as(o.owner, o.publish)
 	}
 	if err == nil && o.path != "-" {
 		err = o.f.Close()
@@ -203,7 +212,7 @@ func (o *output) close() {
 		o.stop()
 	}
 	if o.temp != "" {
-		os.Remove(o.temp)
+		_ = as(o.owner, func() error { return os.Remove(o.temp) })
 	}
 	if o.f != nil && o.path != "-" {
 		o.f.Close()
