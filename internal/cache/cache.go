@@ -125,7 +125,7 @@ func (s *Store) open() error {
 			return err
 		}
 	}
-	version, err := os.ReadFile(s.path("VERSION"))
+	version, err := readFile(s.path("VERSION"), 1<<10)
 	switch {
 	case err == nil && len(version) > 0:
 		return s.settle(string(version), st.Mode().Perm())
@@ -173,6 +173,9 @@ func (s *Store) settle(version string, mode fs.FileMode) error {
 	if n > Schema {
 		return &VersionError{Dir: s.dir, Found: n}
 	}
+	if err := s.checkFolders(); err != nil {
+		return err
+	}
 	if s.readOnly {
 		return nil
 	}
@@ -196,6 +199,29 @@ func bitFlipped(text string) bool {
 		n += bits.OnesCount8(text[i] ^ want[i])
 	}
 	return n == 1
+}
+
+// checkFolders refuses links and files in the place of our folders, of which the sweep empties some: a cache that was
+// restored from elsewhere leads nobody out of itself.
+func (s *Store) checkFolders() error {
+	check := func(name string) error {
+		st, err := os.Lstat(s.path(name))
+		if err == nil && !st.IsDir() {
+			return &BentError{s.path(name)}
+		}
+		return nil
+	}
+	for _, name := range folders {
+		if err := check(name); err != nil {
+			return err
+		}
+	}
+	for _, name := range [...]string{"oci", "oci/blobs", "dl", "layers", "scratch", "logs"} {
+		if err := check(name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Store) mkdirs() error {
@@ -225,7 +251,12 @@ func (s *Store) checkEmpty(begun bool) error {
 		return err
 	}
 	for _, e := range entries {
-		if name := e.Name(); name != "lost+found" && name != "VERSION" {
+		if e.Name() == "VERSION" { // made since: what else is there is the cache's
+			return nil
+		}
+	}
+	for _, e := range entries {
+		if name := e.Name(); name != "lost+found" {
 			return &ForeignError{Dir: s.dir, Found: strconv.Quote(name)}
 		}
 	}
@@ -239,7 +270,10 @@ func (s *Store) create() error {
 	if s.readOnly {
 		return fmt.Errorf("make one in %s: %w", s.dir, ErrReadOnly)
 	}
-	f, err := os.OpenFile(s.path("VERSION"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err := s.checkFolders(); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(s.path("VERSION"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return s.fault(err)
 	}

@@ -62,6 +62,15 @@ func (e *ForeignError) Error() string {
 }
 func (e *ForeignError) Hint() string { return "name an empty or missing folder" }
 
+// A BentError is a cache that has something else where one of its folders should be: one that was restored or meddled
+// with. Nothing is read or removed through it.
+type BentError struct{ Path string }
+
+func (e *BentError) Error() string { return e.Path + " is no folder, as it has to be in a cache" }
+func (e *BentError) Hint() string {
+	return "look where it came from; remove it, or name another cache with --cache or ROOTCTL_CACHE"
+}
+
 // A NoFlockError is a filesystem whose locks do not work.
 type NoFlockError struct {
 	Dir string

@@ -57,17 +57,30 @@ func (s *Store) readRecord(folder, name string) ([]byte, error) {
 	return raw, nil
 }
 
+// openFile opens a file for reading, but not a fifo or device that somebody has put there: opening or reading it may
+// never end.
+func openFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		f.Close()
+		return nil, errors.Join(fmt.Errorf("%s is no regular file", path), err)
+	}
+	return f, nil
+}
+
 // readFile reads a whole file of at most limit bytes.
 func readFile(path string, limit int64) ([]byte, error) {
-	// Not a fifo or device that somebody has put there: opening or reading it may never end.
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+	f, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	st, err := f.Stat()
-	if err != nil || !st.Mode().IsRegular() {
-		return nil, errors.Join(fmt.Errorf("%s is no regular file", path), err)
+	if err != nil {
+		return nil, err
 	}
 	var b bytes.Buffer
 	b.Grow(int(min(st.Size(), limit)) + bytes.MinRead) // it grows no more if the size is true

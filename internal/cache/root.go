@@ -36,7 +36,7 @@ func (l *Lease) Close() { closeLock(l.lock) }
 // the next Lease: the build is done again and Seal writes it anew.
 func (l *Lease) Manifest() (*Manifest, error) {
 	path := l.s.mtreePath(l.Root)
-	f, err := os.Open(path)
+	f, err := openFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("root %s: %w", l.Root.Short(), err)
 	}
@@ -235,7 +235,7 @@ func (s *Store) Roots() ([]Root, error) {
 		if !d.Valid() {
 			continue
 		}
-		f, err := os.Open(s.mtreePath(d))
+		f, err := openFile(s.mtreePath(d))
 		if err != nil {
 			continue // not whole: being made or removed
 		}

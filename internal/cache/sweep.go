@@ -74,7 +74,13 @@ func (s *Store) sweepTemp(name string, dry bool) (bool, error) {
 		}
 		return true, removeTree(path) // cannot come about: the lock is made first and removed last
 	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if st, err := os.Lstat(path); err == nil && !st.Mode().IsRegular() { // nothing of ours, and nobody's lock
+		if dry {
+			return true, nil
+		}
+		return true, os.Remove(path)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return false, err
 	}

@@ -157,7 +157,7 @@ func (s *Store) usageOf(d Digest, now time.Time) (RootUsage, bool) {
 	if !s.hasRoot(d) {
 		return RootUsage{}, false
 	}
-	f, err := os.Open(s.mtreePath(d))
+	f, err := openFile(s.mtreePath(d))
 	if err != nil {
 		return RootUsage{}, false
 	}

@@ -356,7 +356,7 @@ func (v *verification) root(d Digest) (int64, []string, error) {
 		return 0, nil, err
 	}
 	defer closeLock(lock)
-	f, err := os.Open(v.s.mtreePath(d))
+	f, err := openFile(v.s.mtreePath(d))
 	if err != nil {
 		return 0, nil, err
 	}

@@ -15,6 +15,7 @@ type node struct {
 	content  *content       // files only; shared by hardlinks
 	children map[string]*node
 	layer    int  // that made it, or spoke of it last
+	hidden   int  // one more than the layer that last removed what lower ones have put below it
 	implied  bool // a directory that no entry speaks of
 }
 
@@ -138,6 +139,10 @@ func (u *Unpacker) makeRoom(in *node, path, base string) error {
 
 // hide removes what lower layers have put below a directory.
 func (u *Unpacker) hide(n *node, path string) error {
+	if n.hidden == u.layer+1 {
+		return nil // once is enough: what came since is this layer's own
+	}
+	n.hidden = u.layer + 1
 	for _, base := range slices.Sorted(maps.Keys(n.children)) {
 		if err := u.whiteout(n, join(path, base), base); err != nil {
 			return err

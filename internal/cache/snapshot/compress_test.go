@@ -66,7 +66,7 @@ func TestCompressedBytes(t *testing.T) {
 		}
 	}
 	// Where this fails the encoder makes other bytes than it did: raise ZstdEpoch, and write the new digest here.
-	const golden, epoch = "cda7a77484c6a76ad347362260806af57b28add6e27b1088cfce6ad9542e4812", 1
+	const golden, epoch = "82f34a4556fdb250a36bec206be4709144e42c0f0212288a857951c9ee517d5f", 2
 	if got := Sum(pack(t, Zstd, all, 1<<20)); string(got) != golden || ZstdEpoch != epoch {
 		t.Errorf("zstd: %s", got)
 	}
