@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,14 +36,7 @@ func newReal(t *testing.T) *real {
 func (r *real) rootctl(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	c := r.command(r.dir, args...)
-	var out, errs bytes.Buffer
-	c.Stdout, c.Stderr = &out, &errs
-	err := c.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	return out.String(), errs.String(), c.ProcessState.ExitCode()
+	return outcome(t, c)
 }
 
 func (r *real) must(t *testing.T, args ...string) string {

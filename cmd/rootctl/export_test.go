@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -127,14 +125,7 @@ func (e *exported) at(name string) string { return filepath.Join(e.work, name) }
 func (e *exported) export(t *testing.T, args ...string) (string, string, int) {
 	t.Helper()
 	c := e.command(e.dir, append([]string{"export"}, args...)...)
-	var out, errs bytes.Buffer
-	c.Stdout, c.Stderr = &out, &errs
-	err := c.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	return out.String(), errs.String(), c.ProcessState.ExitCode()
+	return outcome(t, c)
 }
 
 func (e *exported) must(t *testing.T, args ...string) string {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -106,6 +108,19 @@ func (f *fixture) command(dir string, args ...string) *exec.Cmd {
 	c.Env = append(os.Environ(), "ROOTCTL_CACHE="+dir)
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return c
+}
+
+// outcome runs c to its end, which may be a failure.
+func outcome(t *testing.T, c *exec.Cmd) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	c.Stdout, c.Stderr = &out, &errs
+	err := c.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return out.String(), errs.String(), c.ProcessState.ExitCode()
 }
 
 // build runs an undisturbed build and returns the root's digest.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -105,14 +104,7 @@ func (o *ordinary) command(args ...string) *exec.Cmd {
 func (o *ordinary) run(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	c := o.command(args...)
-	var out, errs bytes.Buffer
-	c.Stdout, c.Stderr = &out, &errs
-	err := c.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	return out.String(), errs.String(), c.ProcessState.ExitCode()
+	return outcome(t, c)
 }
 
 func (o *ordinary) must(t *testing.T, args ...string) string {
