@@ -46,12 +46,13 @@ func (a *app) createFolder(path string) (*folder, error) {
 		d.at, d.inPlace = abs, true
 		return d, nil
 	}
-	if err := os.Mkdir(d.at, 0o700); err != nil {
-		return nil, cannotWrite(abs, err)
-	}
+	// The guard first: a kill between the two would leave the folder. Nobody else has its name, which is random.
 	if d.guard, err = runner.StartGuard(runner.Keep{Remove: []string{d.at}}); err != nil {
-		os.Remove(d.at)
 		return nil, fmt.Errorf("guard the folder: %w", err)
+	}
+	if err := os.Mkdir(d.at, 0o700); err != nil {
+		d.guard.Close()
+		return nil, cannotWrite(abs, err)
 	}
 	return d, nil
 }
