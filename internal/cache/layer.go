@@ -140,7 +140,8 @@ func (s *Store) makeLayer(dir string, names []string, files map[string][]byte) e
 		}
 	}
 	slices.Sort(made)
-	for _, d := range slices.Compact(made) {
+	made = slices.Compact(made)
+	for _, d := range made {
 		if err := os.Mkdir(d, 0o755); err != nil {
 			return err
 		}
