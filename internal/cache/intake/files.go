@@ -11,6 +11,7 @@ import (
 	"path"
 	"regexp"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -125,7 +126,10 @@ func (a *Archive) Open(name string) (io.ReadCloser, int64, error) {
 	return io.NopCloser(io.NewSectionReader(a.r, x.at, x.size)), x.size, nil
 }
 
-var imageFile = regexp.MustCompile(`^(oci-layout|index\.json|manifest\.json|repositories|blobs(/.*)?|[0-9a-f]{64}([./].*)?)$`)
+// imageFile is compiled when it is first asked: no other verb than import is to pay for it.
+var imageFile = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(oci-layout|index\.json|manifest\.json|repositories|blobs(/.*)?|[0-9a-f]{64}([./].*)?)$`)
+})
 
 // IsImage tells by the first bytes of a plain tar, which may be cut off anywhere, whether it is an image and not a root:
 // by the name of its first file or directory.
@@ -137,7 +141,7 @@ func IsImage(head []byte) bool {
 			return false
 		}
 		if name := path.Clean(h.Name); name != "." && h.Typeflag != tar.TypeXGlobalHeader {
-			return imageFile.MatchString(name)
+			return imageFile().MatchString(name)
 		}
 	}
 	return false

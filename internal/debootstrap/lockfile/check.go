@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
@@ -28,11 +29,16 @@ const (
 	lastSecond = 15032385535 // that file systems can hold, in 2446
 )
 
+// Compiled when a lock file is read: every start of the program, of run above all, would pay for them.
 var (
-	word        = regexp.MustCompile(`^[a-z0-9][a-z0-9+./_-]{0,99}$`)
-	octal       = regexp.MustCompile(`^0[0-7]{3}$`)
-	fingerprint = regexp.MustCompile(`^[0-9A-F]{16,64}$`)
+	word        = compiled(`^[a-z0-9][a-z0-9+./_-]{0,99}$`)
+	octal       = compiled(`^0[0-7]{3}$`)
+	fingerprint = compiled(`^[0-9A-F]{16,64}$`)
 )
+
+func compiled(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
 
 // check judges what the file says. Its values become paths, names of files, URLs and lines of dpkg's
 // database.
@@ -70,7 +76,7 @@ func (c checker) fail(field, format string, args ...any) error {
 	return c.r.failAt(offsets[where], at, format, args...)
 }
 
-func isWord(s string) bool { return word.MatchString(s) && !strings.Contains(s, "..") }
+func isWord(s string) bool { return word().MatchString(s) && !strings.Contains(s, "..") }
 
 func (c checker) root(r Root) error {
 	for _, f := range []struct{ field, value string }{{"suite", r.Suite}, {"arch", r.Arch}} {
@@ -148,7 +154,7 @@ func (c checker) releases(r Root) error {
 			return c.fail(at+".signers", "one who is verified has signers, and no other")
 		}
 		for n, s := range l.Signers {
-			if !fingerprint.MatchString(s) {
+			if !fingerprint().MatchString(s) {
 				return c.fail(fmt.Sprintf("%s.signers[%d]", at, n), "no fingerprint in upper-case digits")
 			}
 		}
@@ -248,7 +254,7 @@ func (c checker) files(r Root) error {
 			return c.fail(at+".path", "%q is no absolute path in its shortest form", f.Path)
 		case seen[f.Path]:
 			return c.fail(at+".path", "%s stands there twice", f.Path)
-		case !octal.MatchString(f.Mode):
+		case !octal().MatchString(f.Mode):
 			return c.fail(at+".mode", "%q: want 0644 or the like", f.Mode)
 		}
 		seen[f.Path] = true
