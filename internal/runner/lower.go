@@ -34,6 +34,8 @@ type inherited struct {
 	errors int
 
 	maxFiles uint64 // hard limit of open files
+
+	target, joins int // to join a container: pidfd of its init, and the flags of setns
 }
 
 // lowering turns the init's operations into a table.
@@ -50,7 +52,9 @@ type lowering struct {
 const howNoLinks = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_SYMLINKS
 
 // lower builds the table for the init. Operations of the host are passed over.
-func (s *Spec) lower(p Plan, fds inherited) (*table, error) {
+func (s *Spec) lower(p Plan, fds inherited) (*table, error) { return s.lowering(fds).all(p) }
+
+func (s *Spec) lowering(fds inherited) *lowering {
 	l := &lowering{table: newTable(640), spec: s, fds: fds}
 	l.empty = l.str("")
 	l.howDir = hold(l.table, &unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: howNoLinks})
@@ -58,6 +62,10 @@ func (s *Spec) lower(p Plan, fds inherited) (*table, error) {
 	l.howLink = hold(l.table, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
 	l.howSize = unix.SizeofOpenHow
 	l.mem.slot[slotExec] = uintptr(unix.ENOENT)
+	return l
+}
+
+func (l *lowering) all(p Plan) (*table, error) {
 	for i := range p {
 		if p[i].Host {
 			continue
@@ -77,6 +85,8 @@ func (l *lowering) one(o *Op) error {
 	switch o.Verb {
 	case VerbStart:
 		l.start()
+	case VerbJoin:
+		l.join()
 	case VerbReady:
 		l.add("recvmsg", unix.SYS_RECVMSG, l.fds.socket, l.message(1).addr, unix.MSG_CMSG_CLOEXEC).expect(1)
 	case VerbUnshare:
@@ -149,6 +159,8 @@ func (l *lowering) last(o *Op) error {
 		l.add("seccomp", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, filter(l.table))
 	case VerbOwners:
 		l.owners()
+	case VerbUser:
+		l.user()
 	case VerbCaps:
 		return l.capabilities(o)
 	case VerbExec:

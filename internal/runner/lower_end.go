@@ -12,6 +12,13 @@ import (
 // the host process is held here.
 func (l *lowering) start() {
 	l.mortal()
+	l.stdio()
+	l.closeAllBut(min(l.fds.socket, l.fds.errors), max(l.fds.socket, l.fds.errors))
+	l.reset()
+}
+
+// stdio puts the standard files in their places.
+func (l *lowering) stdio() {
 	if l.fds.stdio != [3]int{0, 1, 2} {
 		for i, fd := range l.fds.stdio {
 			l.add("fcntl", unix.SYS_FCNTL, fd, unix.F_DUPFD_CLOEXEC, 16).to(slotBind0 + slot(i))
@@ -20,8 +27,6 @@ func (l *lowering) start() {
 			l.add("dup3", unix.SYS_DUP3, slotBind0+slot(i), i, 0)
 		}
 	}
-	l.closeAllBut(min(l.fds.socket, l.fds.errors), max(l.fds.socket, l.fds.errors))
-	l.reset()
 }
 
 // lastSignal is the last real-time signal: GNU make, for one, starts its commands with 32 and 33 ignored.
@@ -73,7 +78,12 @@ func (l *lowering) become() {
 // terminal opens a terminal of our devpts. The master is reached through the descriptor of our /dev and the terminal
 // through the master, so no path of the container is walked. The host process sets the size before it answers.
 func (l *lowering) terminal() {
-	l.add("openat", unix.SYS_OPENAT, slotDev, "pts/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NOFOLLOW).to(slotPty)
+	if l.fds.joins != 0 { // the container has been running: its own /dev is no descriptor any more, and the host process checks what comes
+		how := hold(l.table, &unix.OpenHow{Flags: unix.O_RDWR | unix.O_NOCTTY | unix.O_CLOEXEC | unix.O_NONBLOCK, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS})
+		l.add("openat2", unix.SYS_OPENAT2, at, "/dev/pts/ptmx", how, l.howSize).again().to(slotPty)
+	} else {
+		l.add("openat", unix.SYS_OPENAT, slotDev, "pts/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NOFOLLOW).to(slotPty)
+	}
 	l.add("ioctl TIOCSPTLCK", unix.SYS_IOCTL, slotPty, unix.TIOCSPTLCK, string(make([]byte, 4)))
 	l.add("ioctl TIOCGPTPEER", unix.SYS_IOCTL, slotPty, unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC).to(slotPeer)
 	m, ack := l.message(1), l.message(1)
@@ -157,6 +167,9 @@ func (l *lowering) pivot() {
 func (l *lowering) session(o *Op) {
 	l.add("setsid", unix.SYS_SETSID)
 	if l.spec.TTY {
+		if u := l.spec.User; u != nil && u.UID != 0 { // else it could not open /dev/tty's own name
+			l.add("fchown", unix.SYS_FCHOWN, slotPeer, int(u.UID), -1)
+		}
 		l.add("ioctl TIOCSCTTY", unix.SYS_IOCTL, slotPeer, unix.TIOCSCTTY, 0)
 		for i := range 3 {
 			l.add("dup3", unix.SYS_DUP3, slotPeer, i, 0)
@@ -189,6 +202,9 @@ func (l *lowering) capabilities(o *Op) error {
 		if i > lastCap {
 			break
 		}
+	}
+	if u := l.spec.User; u != nil && u.UID != 0 {
+		return nil // the change of users takes them all
 	}
 	h := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	d := &[2]unix.CapUserData{}

@@ -23,6 +23,7 @@ const (
 // Operations of the container's init.
 const (
 	VerbStart     Verb = "start"        // die with the parent, stdio, close all inherited descriptors
+	VerbJoin      Verb = "join"         // enter the namespaces of a running container
 	VerbReady     Verb = "ready"        // wait for the id maps
 	VerbUnshare   Verb = "unshare"      // the rest of the namespaces (Options), while the host makes the root
 	VerbReceive   Verb = "receive"      // wait for the host process and take its mounts
@@ -52,6 +53,7 @@ const (
 	VerbFilter    Verb = "filter"       // seccomp filter Type
 	VerbOwners    Verb = "owners"       // filter that asks the host process about owners, send its listener
 	VerbCaps      Verb = "capabilities" // Options are kept
+	VerbUser      Verb = "user"         // the ids and groups of Options
 	VerbExec      Verb = "exec"         // Options are argv
 )
 

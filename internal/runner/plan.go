@@ -218,5 +218,12 @@ func (s *Spec) planEnd(p Plan) Plan {
 	if s.singleID() && !s.RecordOwners {
 		p = append(p, Op{Verb: VerbFilter, Type: "fake-ids"})
 	}
-	return append(p, Op{Verb: VerbCaps, Options: s.Caps}, Op{Verb: VerbExec, Options: s.Argv})
+	caps, exec := Op{Verb: VerbCaps, Options: s.Caps}, Op{Verb: VerbExec, Options: s.Argv}
+	switch {
+	case s.User == nil:
+		return append(p, caps, exec)
+	case s.User.UID == 0: // groups alone: while there is the right to set them
+		return append(p, Op{Verb: VerbUser, Options: s.User.words()}, caps, exec)
+	}
+	return append(p, caps, Op{Verb: VerbUser, Options: s.User.words()}, exec)
 }

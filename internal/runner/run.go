@@ -109,6 +109,15 @@ func (c *container) start(ctx context.Context) error {
 	}
 	err = c.childError(t)
 	runtime.KeepAlive(t)
+	if err == nil && c.opts.Started != nil {
+		p, e := ProcessOf(c.pid, c.pidfd)
+		if e == nil {
+			e = c.opts.Started(p)
+		}
+		if e != nil {
+			return e
+		}
+	}
 	if err == nil && c.opts.Log != nil {
 		c.opts.Log.Debug("container started", "pid", c.pid, "command", c.spec.Argv[0], "base", c.spec.IDs.Base)
 	}
@@ -137,7 +146,9 @@ func (c *container) abandon() {
 	}
 	// An error of kill means that it has ended already.
 	_ = unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0)
-	c.stop.close()
+	if c.stop != nil {
+		c.stop.close()
+	}
 	reap(c.pid)
 	c.pid = 0
 }

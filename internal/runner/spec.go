@@ -27,6 +27,8 @@ type Spec struct {
 	// Workdir is a path inside; "" means "/".
 	Workdir  string `json:"workdir,omitempty"`
 	Hostname string `json:"hostname,omitempty"`
+	// User is who executes the command; nil means root inside.
+	User *Identity `json:"user,omitempty"`
 	// TTY gives the command a terminal of its own.
 	TTY bool `json:"tty,omitempty"`
 
@@ -109,8 +111,13 @@ type Options struct {
 	Note func(string)
 	Log  *slog.Logger
 
+	// Started, if set, is told of the init when the command has been executed. An error ends the run.
+	Started func(Process) error
+
 	// pathOverlay forces the overlay branch of kernels that take layers by path only.
 	pathOverlay bool
+	// plain says that the process is no init (Exec).
+	plain bool
 	// grace replaces stopGrace.
 	grace time.Duration
 }
@@ -262,6 +269,9 @@ func (s *Spec) validate() error {
 		}
 	}
 	if err := s.checkFormat(); err != nil {
+		return err
+	}
+	if err := s.checkUser(); err != nil {
 		return err
 	}
 	return s.noNUL()

@@ -17,6 +17,7 @@ const stopGrace = 10 * time.Second
 type stopper struct {
 	pid, pidfd int
 	grace      time.Duration
+	plain      bool        // the process is no init: a signal does to it what it does to any other
 	keys       chan *watch // begun when a key was typed at the container's terminal
 	quit       chan struct{}
 	done       chan struct{}
@@ -34,7 +35,7 @@ type stopper struct {
 }
 
 func newStopper(ctx context.Context, pid, pidfd int, o Options) *stopper {
-	s := &stopper{pid: pid, pidfd: pidfd, grace: stopGrace,
+	s := &stopper{plain: o.plain, pid: pid, pidfd: pidfd, grace: stopGrace,
 		keys: make(chan *watch, 4), quit: make(chan struct{}), done: make(chan struct{})}
 	if o.grace > 0 {
 		s.grace = o.grace
@@ -75,7 +76,7 @@ func (s *stopper) loop(ctx context.Context, signals <-chan os.Signal) {
 				s.stop(sig)
 			case 0:
 			default:
-				if reactionOf(s.pid, sig) == takes {
+				if s.plain || reactionOf(s.pid, sig) == takes {
 					s.send(sig)
 				}
 			}
@@ -93,6 +94,10 @@ func (s *stopper) stop(sig syscall.Signal) {
 	case s.ultimatum != nil:
 		s.kill(0, false)
 		return
+	case s.plain:
+		if unix.Kill(-s.pid, sig) != nil {
+			s.send(sig)
+		}
 	case reactionOf(s.pid, sig) == takes:
 		s.follow(newWatch(s.pid, sig), 0)
 		// The init leads its session, so it cannot leave its group. Only before its command starts there is none.

@@ -112,11 +112,14 @@ type message struct {
 	addr uintptr
 }
 
-func (t *table) message(fds int) message {
+func (t *table) message(fds int) message { return t.messageOf(1, fds) }
+
+// messageOf is a message of at most eight bytes.
+func (t *table) messageOf(size, fds int) message {
 	data, ctl := t.bytes(8), t.bytes(unix.CmsgSpace(4*fds))
 	ctl = ctl[:unix.CmsgSpace(4*fds)]
 	iov := &unix.Iovec{Base: &data[0]}
-	iov.SetLen(1)
+	iov.SetLen(size)
 	mh := &unix.Msghdr{Iov: iov, Control: &ctl[0]}
 	mh.Iovlen = 1
 	mh.SetControllen(len(ctl))

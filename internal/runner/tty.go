@@ -31,6 +31,10 @@ func (c *container) takeTerminal() error {
 	if err != nil {
 		return stepError(op, "recvmsg", err)
 	}
+	if err := checkMaster(fd); err != nil {
+		unix.Close(fd)
+		return stepError(op, "fstatfs", err)
+	}
 	t := &terminal{master: os.NewFile(uintptr(fd), "container terminal"), init: c.pid, keys: c.stop.keys, user: -1, output: make(chan struct{})}
 	in, out := -1, -1
 	if c.opts.Stdin != nil {
@@ -52,6 +56,22 @@ func (c *container) takeTerminal() error {
 	}
 	t.start(in, out)
 	return stepError(op, "sendmsg", unix.Sendmsg(c.sock, []byte{'t'}, nil, nil, unix.MSG_NOSIGNAL))
+}
+
+// checkMaster refuses what is no terminal: a container that has been running chose what has the name.
+func checkMaster(fd int) error {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil {
+		return err
+	}
+	if fs.Type != unix.DEVPTS_SUPER_MAGIC {
+		return errors.New("/dev/pts/ptmx inside is no terminal")
+	}
+	if err := unix.SetNonblock(fd, false); err != nil {
+		return err
+	}
+	_, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	return err
 }
 
 var errNoDescriptor = errors.New("no descriptor in the message")
