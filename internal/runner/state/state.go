@@ -1,0 +1,188 @@
+// Package state keeps a record of every container of a user: a folder each, without a daemon.
+//
+//	DIR/lock             held for a moment by whoever makes or collects records
+//	DIR/<ID>/lock        flock held by the container's monitor and keeper: it is alive
+//	DIR/<ID>/state.json  the Container; appears by rename once the command has been executed
+//	DIR/<ID>/log         output of a detached container
+//
+// Whatever kills the monitor, the kernel lets its lock go; what it left is then collected by the next one that looks.
+package state
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rootctl/rootctl/internal/runner"
+)
+
+// Container is the record of one container, as plain data.
+type Container struct {
+	ID       string    `json:"id"`
+	Name     string    `json:"name,omitempty"`
+	Root     string    `json:"root"` // digest
+	RootName string    `json:"root_name"`
+	Created  time.Time `json:"created"`
+	Started  time.Time `json:"started,omitzero"`
+	Ended    time.Time `json:"ended,omitzero"`
+
+	PID        int    `json:"pid,omitempty"`        // of its init, on the host
+	StartTime  uint64 `json:"start_time,omitempty"` // clock ticks since boot, field 22 of /proc/PID/stat
+	PidfdInode uint64 `json:"pidfd_inode,omitempty"`
+	BootID     string `json:"boot_id,omitempty"`
+
+	Monitor      int    `json:"monitor"` // the host process
+	MonitorStart uint64 `json:"monitor_start,omitempty"`
+	Detached     bool   `json:"detached,omitempty"`
+	Keep         bool   `json:"keep,omitempty"` // record and copy stay until they are removed
+
+	Cache  string          `json:"cache,omitempty"`  // its folder
+	Copy   string          `json:"copy,omitempty"`   // scratch folder with u and w; "" for one in memory
+	Cgroup string          `json:"cgroup,omitempty"` // of the container
+	Net    json.RawMessage `json:"net,omitempty"`    // what its network needs to know
+	Spec   runner.Spec     `json:"spec"`
+	Status *runner.Status  `json:"status,omitempty"` // nil until it has ended, and for one whose monitor was killed
+
+	// Running says that the monitor's lock was held when the record was read.
+	Running bool `json:"-"`
+}
+
+// Dir is the folder of all containers of one user.
+type Dir struct {
+	Path string
+}
+
+// Open opens the folder of records, and makes it. It must belong to the caller and be closed to all others.
+func Open(path string) (*Dir, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("open records of containers: %w", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return nil, fmt.Errorf("open records of containers: %s: %w", path, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 {
+		return nil, fmt.Errorf("open records of containers: %s is not a folder of yours that nobody else can write to", path)
+	}
+	return &Dir{path}, nil
+}
+
+// Handle is the record of a container under way. Its lock says that the container is alive.
+type Handle struct {
+	*Container
+	Path string
+	lock *os.File
+}
+
+// Create makes the record's folder and locks it; a Container without an ID gets one. With a name the record is
+// saved at once, for nobody else may take that.
+func (d *Dir) Create(c *Container) (*Handle, error) {
+	guard, err := d.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer guard.Close()
+	if c.Name != "" {
+		if err := d.free(c.Name); err != nil {
+			return nil, err
+		}
+	}
+	for c.ID == "" {
+		b := make([]byte, 6)
+		rand.Read(b)
+		c.ID = hex.EncodeToString(b)
+		if err := os.Mkdir(filepath.Join(d.Path, c.ID), 0o700); errors.Is(err, fs.ErrExist) {
+			c.ID = ""
+		} else if err != nil {
+			return nil, fmt.Errorf("record container: %w", err)
+		}
+	}
+	h := &Handle{Container: c, Path: filepath.Join(d.Path, c.ID)}
+	if h.lock, err = os.OpenFile(filepath.Join(h.Path, "lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600); err == nil {
+		err = unix.Flock(int(h.lock.Fd()), unix.LOCK_EX)
+	}
+	if err == nil && c.Name != "" {
+		err = h.Save()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("record container: %w", err), h.Remove())
+	}
+	return h, nil
+}
+
+// free refuses a name that another container has, or an ID begins with.
+func (d *Dir) free(name string) error {
+	if !ValidName(name) {
+		return &NameError{Name: name}
+	}
+	list, err := d.List()
+	if err != nil {
+		return err
+	}
+	for _, c := range list {
+		if c.Name == name || c.ID == name {
+			return &TakenError{Name: name, ID: c.ID, Running: c.Running}
+		}
+	}
+	return nil
+}
+
+// lock keeps others from making and collecting records for a moment.
+func (d *Dir) lock() (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(d.Path, "lock"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock records of containers: %w", err)
+	}
+	for {
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX); err == nil {
+			return f, nil
+		}
+		if err != unix.EINTR {
+			f.Close()
+			return nil, fmt.Errorf("lock records of containers: %w", err)
+		}
+	}
+}
+
+// LockFile says that the container is alive to whom it is handed on, its keeper.
+func (h *Handle) LockFile() *os.File { return h.lock }
+
+// Save writes the record; readers see the old one or the new one.
+func (h *Handle) Save() error {
+	b, err := json.Marshal(h.Container)
+	if err == nil {
+		err = replace(filepath.Join(h.Path, "state.json"), b)
+	}
+	if err != nil {
+		return fmt.Errorf("record container %s: %w", h.ID, err)
+	}
+	return nil
+}
+
+// replace gives a file its contents at once. They need not survive a crash of the machine: no container does.
+func replace(path string, b []byte) error {
+	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// Close lets the lock go; the record stays.
+func (h *Handle) Close() { h.lock.Close() }
+
+// Remove takes the record away and lets the lock go.
+func (h *Handle) Remove() error {
+	err := os.RemoveAll(h.Path)
+	if h.lock != nil {
+		h.lock.Close()
+	}
+	return err
+}
