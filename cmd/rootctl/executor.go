@@ -103,7 +103,7 @@ func (e *executor) exec(ctx context.Context, spec runner.Spec, keep *runner.Keep
 const idsDir = "/run/rootctl/ids"
 
 // runIn runs spec in a fresh copy of the leased root; the copy is gone when it returns.
-func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease, spec runner.Spec) (runner.Status, error) {
+func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease, spec runner.Spec, inMemory bool) (runner.Status, error) {
 	// From here on signals are the command's: the runner passes them in, so ctx must not stop it as well. To take
 	// them over needs threads, which are made while the copy is prepared.
 	signals, taken := make(chan os.Signal, 8), make(chan struct{})
@@ -119,7 +119,7 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 	if f := lease.LockFile(); f != nil { // nil in a read-only cache, where nothing can be removed
 		keep.Locks = append(keep.Locks, f)
 	}
-	if !store.ReadOnly() { // else what the copy changes stays in memory
+	if !store.ReadOnly() && !inMemory { // else what the copy changes stays in memory
 		scratch, err := store.Scratch()
 		if err != nil {
 			return runner.Status{}, err

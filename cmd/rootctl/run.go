@@ -26,6 +26,7 @@ type runFlags struct {
 	env     []string
 	userns  string
 	noBuild bool
+	copyFlags
 }
 
 func newRunCommand(a *app) *cobra.Command {
@@ -61,6 +62,7 @@ func newRunCommand(a *app) *cobra.Command {
 	f.StringArrayVar(&fl.env, "env", nil, "set a variable inside: `NAME=VALUE`, or NAME to pass the current value; may be repeated")
 	f.StringVar(&fl.userns, "userns", "own", "user namespace `mode`: own (root inside is nobody outside) or host (root inside is who called)")
 	f.BoolVar(&fl.noBuild, "no-build", false, "fail when the root is not in the cache")
+	fl.copyFlags.register(f)
 	sel.register(f)
 	sel.registerLock(f)
 	return c
@@ -109,7 +111,7 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 			spec.Argv = []string{"bash"}
 		}
 	}
-	status, err := a.runIn(ctx, store, lease, spec)
+	status, err := a.runIn(ctx, store, lease, spec, fl.inMemory())
 	if err != nil {
 		err = fmt.Errorf("run %s: %w", name, err)
 		var command *runner.CommandError
@@ -214,6 +216,9 @@ func (a *app) spec(fl *runFlags, argv []string) (runner.Spec, error) {
 			return s, err
 		}
 		s.Binds = append(s.Binds, bind)
+	}
+	if err := fl.copyFlags.apply(&s); err != nil {
+		return s, err
 	}
 	var err error
 	s.Env, err = a.innerEnv(fl.env, s.TTY, fl.net == "host")

@@ -138,6 +138,9 @@ func (l *lowering) one(o *Op) error {
 // last lowers what comes once everything is mounted.
 func (l *lowering) last(o *Op) error {
 	switch o.Verb {
+	case VerbSealRoot:
+		a := hold(l.table, &unix.MountAttr{Attr_set: o.Attrs})
+		l.add("mount_setattr", unix.SYS_MOUNT_SETATTR, slotRoot, l.empty, unix.AT_EMPTY_PATH, a, unix.MOUNT_ATTR_SIZE_VER0)
 	case VerbPivot:
 		l.pivot()
 	case VerbSession:

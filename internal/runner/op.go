@@ -44,6 +44,7 @@ const (
 	VerbHostname  Verb = "hostname"     // Source
 	VerbFile      Verb = "file"         // Target with Data, replacing whatever is there
 	VerbBind      Verb = "bind"         // tree number Index at Target (Type "dir" or "file")
+	VerbSealRoot  Verb = "seal"         // the root becomes read-only
 	VerbPivot     Verb = "pivot"        // the root becomes /, the old one goes
 	VerbSession   Verb = "session"      // session, terminal, keyring, umask
 	VerbCloseRest Verb = "close-rest"   // no descriptor beyond stdio

@@ -3,7 +3,6 @@ package runner
 import (
 	"fmt"
 	"os"
-	"path"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -46,8 +45,8 @@ func (s *Spec) plan() (Plan, error) {
 	)
 	p = s.planProc(p)
 	p = s.planDev(p)
-	for _, t := range s.Tmpfs {
-		p = planTmpfs(p, path.Clean(t), s.Dir == "")
+	for _, m := range s.memories() {
+		p = s.planMemory(p, m)
 	}
 	if s.ownNet() {
 		p = append(p, Op{Verb: VerbLoopback})
@@ -166,18 +165,6 @@ func (s *Spec) planDev(p Plan) Plan {
 	return planMasks(p)
 }
 
-func planTmpfs(p Plan, target string, copied bool) Plan {
-	mode := "mode=755"
-	if target == "/tmp" || target == "/var/tmp" {
-		mode = "mode=1777"
-	}
-	p = append(p, Op{Verb: VerbMount, Type: "tmpfs", Target: target, Attrs: attrsPlain, Options: []string{mode}, Replace: copied})
-	if target == "/run" {
-		p = append(p, Op{Verb: VerbDir, Target: "/run/lock", Mode: 0o1777}) // where /var/lock points to
-	}
-	return p
-}
-
 // planFiles gives a copy its own names. A directory used in place keeps its files.
 func (s *Spec) planFiles(p Plan) Plan {
 	if s.Dir != "" {
@@ -198,6 +185,9 @@ func (s *Spec) planFiles(p Plan) Plan {
 }
 
 func (s *Spec) planEnd(p Plan) Plan {
+	if s.ReadOnly {
+		p = append(p, Op{Verb: VerbSealRoot, Attrs: unix.MOUNT_ATTR_RDONLY})
+	}
 	p = append(p,
 		Op{Verb: VerbPivot},
 		Op{Verb: VerbSession, Mode: uint32(s.Umask)},

@@ -89,7 +89,7 @@ const overlayMagic = 0x794c7630
 // workTree opens what holds the upper directory: Work, or memory if there is none or if it is on overlay itself.
 func (c *container) workTree(op Op) (int, error) {
 	if c.spec.Work == "" {
-		return newFS(op, "tmpfs", 0, "mode=755")
+		return c.upperInMemory(op)
 	}
 	fd, err := unix.Open(c.spec.Work, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -105,7 +105,7 @@ func (c *container) workTree(op Op) (int, error) {
 	}
 	unix.Close(fd)
 	c.note("changes are kept in memory (at most half of it): the cache is on an overlay file system")
-	return newFS(op, "tmpfs", 0, "mode=755")
+	return c.upperInMemory(op)
 }
 
 func (l *layers) makeUpper(root owner, mode uint32) error {

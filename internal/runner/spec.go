@@ -64,6 +64,13 @@ type Spec struct {
 	// Tmpfs are directories that get an empty file system in memory; nil means /tmp and /run for a copy and none for Dir.
 	Tmpfs []string `json:"tmpfs,omitempty"`
 
+	// Memory are more of them, or those of Tmpfs with another size or mode.
+	Memory []Memory `json:"memory,omitempty"`
+	// ReadOnly makes the root read-only for the command. What is mounted in it stays as it is.
+	ReadOnly bool `json:"read_only,omitempty"`
+	// UpperSize bounds what a copy without Work changes, in bytes; 0 is half of the machine's memory.
+	UpperSize int64 `json:"upper_size,omitempty"`
+
 	// ResolvConf and Hosts are the contents of those files in a copy. Nil leaves resolv.conf alone (Net "host") or names
 	// an unreachable server (Net "none"), and writes a hosts file that knows localhost and Hostname.
 	ResolvConf []byte `json:"resolv_conf,omitempty"`
@@ -267,6 +274,9 @@ func (s *Spec) validate() error {
 		if d == "" || d == "." || d == ".." || strings.Contains(d, "/") {
 			return bad("use a plain name", "device node %q", d)
 		}
+	}
+	if err := s.checkMemory(); err != nil {
+		return err
 	}
 	if err := s.checkFormat(); err != nil {
 		return err
