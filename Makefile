@@ -28,8 +28,8 @@ build:
 # What tests and the reference tools run. Nothing is installed when all of it is there.
 TEST_PROGRAMS := strace gpgv xz zstd bzip2 dpkg-deb newuidmap setpriv unshare qemu-arm-static mkfs.btrfs mkfs.xfs
 TEST_PACKAGES := strace gpgv xz-utils zstd bzip2 dpkg uidmap util-linux qemu-user-static btrfs-progs xfsprogs
-REFERENCE_PROGRAMS := debootstrap mmdebstrap bwrap mkfs.btrfs mkfs.xfs
-REFERENCE_PACKAGES := debootstrap mmdebstrap bubblewrap btrfs-progs xfsprogs
+REFERENCE_PROGRAMS := debootstrap mmdebstrap bwrap mkfs.btrfs mkfs.xfs systemd-nspawn runc podman crun
+REFERENCE_PACKAGES := debootstrap mmdebstrap bubblewrap btrfs-progs xfsprogs systemd-container runc podman crun
 
 # need PROGRAMS PACKAGES: as root or through sudo on Debian and Ubuntu, else it says what to do.
 define need

@@ -4,7 +4,7 @@
 //	go run ./internal/reference/bench --n 5
 //
 // The tools of a pair take turns, so that what else the machine does meets all of them alike. It needs
-// root, debootstrap, mmdebstrap and bwrap.
+// root, debootstrap, mmdebstrap, and for runs bwrap, runc, systemd-nspawn, podman and the tests' ordinary user.
 package main
 
 import (

@@ -123,9 +123,7 @@ func (b *bench) cached(ctx context.Context, hit, run bool) error {
 	if !run {
 		return nil
 	}
-	return b.measure(ctx, "run bionic true", 10*b.n,
-		contender{name: "rootctl", do: b.command(b.rc.Program, "run", "--no-build", "bionic", "true")},
-		contender{name: "bwrap --unshare-all", do: b.command("bwrap", "--unshare-all", "--bind", b.rc.Dir(rep.Digest), "/", "true")})
+	return b.runs(ctx, b.rc.Dir(rep.Digest))
 }
 
 func (b *bench) command(argv ...string) func(context.Context) error {
