@@ -27,6 +27,7 @@ type runFlags struct {
 	userns  string
 	noBuild bool
 	copyFlags
+	commandFlags
 }
 
 func newRunCommand(a *app) *cobra.Command {
@@ -63,6 +64,7 @@ func newRunCommand(a *app) *cobra.Command {
 	f.StringVar(&fl.userns, "userns", "own", "user namespace `mode`: own (root inside is nobody outside) or host (root inside is who called)")
 	f.BoolVar(&fl.noBuild, "no-build", false, "fail when the root is not in the cache")
 	fl.copyFlags.register(f)
+	fl.commandFlags.register(f)
 	sel.register(f)
 	sel.registerLock(f)
 	return c
@@ -103,6 +105,9 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 	defer lease.Close()
 	spec.Linux32 = runner.Sisters(hostArch(), arch)
 	if spec.Format, err = a.format(arch); err != nil {
+		return fmt.Errorf("run %s: %w", name, err)
+	}
+	if err := fl.become(&spec, lease.Tree); err != nil {
 		return fmt.Errorf("run %s: %w", name, err)
 	}
 	if len(spec.Argv) == 0 {
@@ -220,8 +225,14 @@ func (a *app) spec(fl *runFlags, argv []string) (runner.Spec, error) {
 	if err := fl.copyFlags.apply(&s); err != nil {
 		return s, err
 	}
-	var err error
-	s.Env, err = a.innerEnv(fl.env, s.TTY, fl.net == "host")
+	if err := fl.commandFlags.apply(&s); err != nil {
+		return s, err
+	}
+	env, err := readEnvFiles(fl.envFiles)
+	if err != nil {
+		return s, err
+	}
+	s.Env, err = a.innerEnv(append(env, fl.env...), s.TTY, fl.net == "host")
 	return s, err
 }
 

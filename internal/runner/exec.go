@@ -157,7 +157,8 @@ func namespaces(pid int) (int, error) {
 func Exec(ctx context.Context, target Target, cmd Command, o Options) (Status, error) {
 	failed := Status{Code: 125}
 	s := target.Spec.withDefaults()
-	s.Argv, s.Env, s.TTY, s.User, s.RecordOwners = cmd.Argv, cmd.Env, cmd.TTY, cmd.User, false
+	s.Argv, s.Env, s.TTY, s.User = cmd.Argv, cmd.Env, cmd.TTY, cmd.User
+	s.Init, s.RecordOwners = false, false // those were the init's
 	if cmd.Workdir != "" {
 		s.Workdir = cmd.Workdir
 	}
@@ -221,7 +222,7 @@ func (s *Spec) joinPlan() Plan {
 		p = append(p, Op{Verb: VerbTerminal})
 	}
 	for _, o := range s.planEnd(nil) {
-		if o.Verb != VerbPivot {
+		if o.Verb != VerbPivot && o.Verb != VerbSealRoot {
 			p = append(p, o)
 		}
 	}

@@ -23,12 +23,15 @@ type slot uint8
 type kind uint8
 
 const (
-	kindCall  kind = iota // a system call
-	kindLoad              // slot[out] = *p
-	kindStore             // *p = slot[out]
-	kindIf                // if slot[out] == value, go to call number jump
-	kindExec              // execve that goes on if the file is not there (arg 0 is its path)
-	kindFail              // report slot[out] as the error
+	kindCall   kind = iota // a system call
+	kindLoad               // slot[out] = *p
+	kindStore              // *p = slot[out]
+	kindIf                 // if slot[out] == value, go to call number jump
+	kindExec               // execve that goes on if the file is not there (arg 0 is its path)
+	kindFail               // report slot[out] as the error
+	kindSame               // if slot[out] == slot[value], go to call number jump
+	kindNegate             // slot[out] = -slot[value]
+	kindAdd                // slot[out] += value
 )
 
 // call is one step of a table.
@@ -98,6 +101,17 @@ func interpret(calls []call, m *memory, errfd uintptr) {
 			if m.slot[c.out] == c.value {
 				i = int(c.jump) - 1
 			}
+			continue
+		case kindSame:
+			if m.slot[c.out] == m.slot[uint8(c.value)] {
+				i = int(c.jump) - 1
+			}
+			continue
+		case kindNegate:
+			m.slot[c.out] = -m.slot[uint8(c.value)]
+			continue
+		case kindAdd:
+			m.slot[c.out] += c.value
 			continue
 		case kindFail:
 			fail(m, i, syscall.Errno(m.slot[c.out]), errfd)

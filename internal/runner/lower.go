@@ -10,21 +10,27 @@ import (
 
 // Slots of the init's table.
 const (
-	_         slot = iota
-	slotRoot       // the root's mount
-	slotAt         // a mount point
-	slotFS         // a file system being configured
-	slotMount      // a mount not kept
-	slotDev        // our /dev
-	slotProc       // our /proc
-	slotSys        // our /sys
-	slotPty        // the terminal's master
-	slotPeer       // the terminal
-	slotExec       // why the command was not executed so far
-	slotDir        // a directory on the way
-	slotNext       // the next one
-	slotTmp        // the last tmpfs mounted
-	slotBind0 slot = 64
+	_          slot = iota
+	slotRoot        // the root's mount
+	slotAt          // a mount point
+	slotFS          // a file system being configured
+	slotMount       // a mount not kept
+	slotDev         // our /dev
+	slotProc        // our /proc
+	slotSys         // our /sys
+	slotPty         // the terminal's master
+	slotPeer        // the terminal
+	slotExec        // why the command was not executed so far
+	slotDir         // a directory on the way
+	slotNext        // the next one
+	slotTmp         // the last tmpfs mounted
+	slotChild       // the command of a reaper
+	slotGroup       // its group, negated
+	slotSignal      // a signal, or an exit code
+	slotWho         // who has ended, or how
+	slotZero        // always 0
+	slotName0       // the reaper's name, in words
+	slotBind0  slot = 64
 )
 
 // inherited is what the init starts with: descriptors, by their numbers in the host process, and a limit.
@@ -143,6 +149,8 @@ func (l *lowering) last(o *Op) error {
 		l.add("mount_setattr", unix.SYS_MOUNT_SETATTR, slotRoot, l.empty, unix.AT_EMPTY_PATH, a, unix.MOUNT_ATTR_SIZE_VER0)
 	case VerbPivot:
 		l.pivot()
+	case VerbInit:
+		l.reaper()
 	case VerbSession:
 		l.session(o)
 	case VerbCloseRest:

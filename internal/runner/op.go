@@ -46,6 +46,7 @@ const (
 	VerbBind      Verb = "bind"         // tree number Index at Target (Type "dir" or "file")
 	VerbSealRoot  Verb = "seal"         // the root becomes read-only
 	VerbPivot     Verb = "pivot"        // the root becomes /, the old one goes
+	VerbInit      Verb = "init"         // stay as the reaper; the child goes on
 	VerbSession   Verb = "session"      // session, terminal, keyring, umask
 	VerbCloseRest Verb = "close-rest"   // no descriptor beyond stdio
 	VerbWorkdir   Verb = "workdir"      // chdir Target

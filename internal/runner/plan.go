@@ -188,10 +188,11 @@ func (s *Spec) planEnd(p Plan) Plan {
 	if s.ReadOnly {
 		p = append(p, Op{Verb: VerbSealRoot, Attrs: unix.MOUNT_ATTR_RDONLY})
 	}
-	p = append(p,
-		Op{Verb: VerbPivot},
-		Op{Verb: VerbSession, Mode: uint32(s.Umask)},
-	)
+	p = append(p, Op{Verb: VerbPivot})
+	if s.Init {
+		p = append(p, Op{Verb: VerbInit})
+	}
+	p = append(p, Op{Verb: VerbSession, Mode: uint32(s.Umask)})
 	if s.singleID() && s.RecordOwners {
 		p = append(p, Op{Verb: VerbOwners})
 	}

@@ -89,6 +89,7 @@ func (c *container) start(ctx context.Context) error {
 		return err
 	}
 	c.closeChildEnds()
+	c.opts.plain = c.spec.Init // the reaper passes every signal on
 	c.stop = newStopper(ctx, c.pid, c.pidfd, c.opts)
 	if err := c.feed(root, binds); err != nil {
 		return c.blame(t, err)

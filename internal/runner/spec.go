@@ -29,6 +29,8 @@ type Spec struct {
 	Hostname string `json:"hostname,omitempty"`
 	// User is who executes the command; nil means root inside.
 	User *Identity `json:"user,omitempty"`
+	// Init puts a reaper before the command as PID 1: it reaps orphans and passes signals on.
+	Init bool `json:"init,omitempty"`
 	// TTY gives the command a terminal of its own.
 	TTY bool `json:"tty,omitempty"`
 
@@ -123,7 +125,7 @@ type Options struct {
 
 	// pathOverlay forces the overlay branch of kernels that take layers by path only.
 	pathOverlay bool
-	// plain says that the process is no init (Exec).
+	// plain says that the process takes every signal, as no bare init does.
 	plain bool
 	// grace replaces stopGrace.
 	grace time.Duration
