@@ -67,7 +67,7 @@ func newRootCommand(a *app) *cobra.Command {
 		return c
 	}
 	c.AddCommand(newBuildCommand(a), newLockCommand(a), newLsCommand(a), newShowCommand(a),
-		newTagCommand(a), newUntagCommand(a), newSuitesCommand(a), newExportCommand(a), newImportCommand(a), newCacheCommand(a))
+		newTagCommand(a), newUntagCommand(a), newSuitesCommand(a), newExportCommand(a), newImportCommand(a), newCacheCommand(a), newDoctorCommand(a))
 	arrange(c)
 	return c
 }

@@ -9,7 +9,7 @@ import (
 // groups are the headings of rootctl --help and the verbs below each.
 var groups = [...]struct{ title, verbs string }{
 	{"Make and use roots:", " run build lock "},
-	{"Look:", " ls show suites "},
+	{"Look:", " ls show suites doctor "},
 	{"Name and move:", " tag untag export import "},
 	{"Look after the cache:", " cache "},
 }

@@ -28,6 +28,7 @@ type runFlags struct {
 	noBuild bool
 	copyFlags
 	commandFlags
+	learn   learnFlags
 }
 
 func newRunCommand(a *app) *cobra.Command {
@@ -65,6 +66,7 @@ func newRunCommand(a *app) *cobra.Command {
 	f.BoolVar(&fl.noBuild, "no-build", false, "fail when the root is not in the cache")
 	fl.copyFlags.register(f)
 	fl.commandFlags.register(f)
+	fl.learn.register(f)
 	sel.register(f)
 	sel.registerLock(f)
 	return c
@@ -115,6 +117,9 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 		if inRoot(lease.Tree, "bash") {
 			spec.Argv = []string{"bash"}
 		}
+	}
+	if fl.learn.printPlan != "" {
+		return fl.learn.show(a, store, lease, spec)
 	}
 	status, err := a.runIn(ctx, store, lease, spec, fl.inMemory())
 	if err != nil {
@@ -228,11 +233,14 @@ func (a *app) spec(fl *runFlags, argv []string) (runner.Spec, error) {
 	if err := fl.commandFlags.apply(&s); err != nil {
 		return s, err
 	}
+	if err := fl.learn.apply(a, &s); err != nil {
+		return s, err
+	}
 	env, err := readEnvFiles(fl.envFiles)
 	if err != nil {
 		return s, err
 	}
-	s.Env, err = a.innerEnv(append(env, fl.env...), s.TTY, fl.net == "host")
+	s.Env, err = a.innerEnv(append(env, fl.env...), s.TTY, s.Net == "host")
 	return s, err
 }
 

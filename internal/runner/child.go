@@ -48,7 +48,10 @@ func (c *container) fork(stdio [3]int) (*table, error) {
 }
 
 func (c *container) cloneFlags() uintptr {
-	f := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID)
+	f := uintptr(unix.CLONE_NEWNS)
+	if !c.spec.shares("pid") {
+		f |= unix.CLONE_NEWPID
+	}
 	if c.spec.ownUsers() {
 		f |= unix.CLONE_NEWUSER
 	}
@@ -58,7 +61,13 @@ func (c *container) cloneFlags() uintptr {
 // unshareFlags are the namespaces that the init makes for itself: a new network alone takes as long as the root's mount
 // that the host process makes meanwhile.
 func (s *Spec) unshareFlags() int {
-	f := unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWCGROUP
+	f := unix.CLONE_NEWCGROUP
+	if !s.shares("uts") {
+		f |= unix.CLONE_NEWUTS
+	}
+	if !s.shares("ipc") {
+		f |= unix.CLONE_NEWIPC
+	}
 	if s.ownNet() {
 		f |= unix.CLONE_NEWNET
 	}
@@ -89,6 +98,7 @@ func (c *container) feed(root owner, binds bindTrees) error {
 		defer unix.Close(fd)
 		users = fd
 	}
+	c.rememberMounts()
 	if err := c.guard(); err != nil {
 		return err
 	}

@@ -231,7 +231,7 @@ func namespaceHint(clone, apparmor string) string {
 	case clone == "0":
 		return "sudo sysctl kernel.unprivileged_userns_clone=1, or run rootctl with sudo"
 	case apparmor == "1":
-		return "AppArmor forbids user namespaces to ordinary users: give rootctl a profile (docs/rootless.md), or sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0, or run rootctl with sudo"
+		return apparmorHint
 	}
 	return "user namespaces are forbidden here; in a container start it with more rights (docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined), or run rootctl with sudo"
 }

@@ -76,15 +76,15 @@ func (e *StepError) Hint() string {
 	case e.newNamespaces() && no == unix.EINVAL:
 		return "this kernel lacks a kind of namespace; Linux 5.12 or newer with all of them is needed"
 	case e.Op.Verb == VerbOverlay && e.Call == "mount_setattr":
-		return "the file system of the cache cannot be idmapped; use --userns=host, or a cache on ext4, xfs, btrfs or tmpfs"
+		return idmapHint
 	case e.Op.Verb == VerbOverlay && no == unix.ENODEV:
 		return "this kernel has no overlay file system; try: modprobe overlay"
 	case e.Op.Verb == VerbOverlay && no == unix.EINVAL:
-		return "the file systems of root and copy do not work under overlay; try a cache on ext4, xfs, btrfs or tmpfs"
+		return overlayHint
 	case e.Op.Verb == VerbTree && e.Call == "mount_setattr":
 		return "the file system of the directory cannot be idmapped; use --userns=host"
 	case e.Op.Verb == VerbMount && (e.Op.Type == "proc" || e.Op.Type == "sysfs") && no == unix.EPERM:
-		return "the outer container hides parts of /proc or /sys; start it with them unmasked (docker run --privileged, or --security-opt systempaths=unconfined)"
+		return maskedHint
 	case no == unix.ELOOP || no == unix.ENOTDIR:
 		return fmt.Sprintf("%s in the root, or a part of it, is a link or a file where a directory is needed", e.Op.Target)
 	case e.Op.Verb == VerbWorkdir:
@@ -96,7 +96,7 @@ func (e *StepError) Hint() string {
 	case no == unix.ENOMEM || no == unix.EAGAIN:
 		return "out of memory, or a limit on processes is reached (ulimit -u, pids.max)"
 	case no == unix.ENOSYS:
-		return "this kernel is too old, or a filter (as of an outer container) hides the call; Linux 5.12 or newer is needed"
+		return tooOldHint
 	case no == unix.EPERM || no == unix.EACCES:
 		return "root rights are needed, and inside a container also CAP_SYS_ADMIN and no filter on mount calls"
 	}

@@ -107,11 +107,17 @@ func (l *lowering) one(o *Op) error {
 		l.add("mount", unix.SYS_MOUNT, 0, "/", 0, unix.MS_REC|unix.MS_SLAVE, 0)
 	case VerbRoot:
 		// Any directory will do that every host has; nothing outside this namespace sees it.
-		l.add("move_mount", unix.SYS_MOVE_MOUNT, slotRoot, l.empty, at, "/proc", unix.MOVE_MOUNT_F_EMPTY_PATH)
+		where := "/proc"
+		if l.spec.shares("pid") {
+			where = "/etc" // the host's /proc is still needed
+		}
+		l.add("move_mount", unix.SYS_MOVE_MOUNT, slotRoot, l.empty, at, where, unix.MOVE_MOUNT_F_EMPTY_PATH)
 	case VerbMount:
 		l.mount(o)
 	case VerbHostSys:
 		l.hostTree(o)
+	case VerbHidden:
+		l.hidden(o)
 	case VerbReadOnly:
 		l.readOnly(o)
 	case VerbMask:
@@ -246,10 +252,14 @@ func (l *lowering) mount(o *Op) {
 
 func (l *lowering) hostTree(o *Op) {
 	l.mountpoint(o)
-	l.add("open_tree", unix.SYS_OPEN_TREE, at, o.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE).to(slotSys)
+	to := slotSys
+	if o.Target == "/proc" {
+		to = slotProc
+	}
+	l.add("open_tree", unix.SYS_OPEN_TREE, at, o.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE).to(to)
 	a := hold(l.table, &unix.MountAttr{Attr_set: o.Attrs, Propagation: unix.MS_PRIVATE})
-	l.add("mount_setattr", unix.SYS_MOUNT_SETATTR, slotSys, l.empty, unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, a, unix.MOUNT_ATTR_SIZE_VER0)
-	l.attach(slotSys)
+	l.add("mount_setattr", unix.SYS_MOUNT_SETATTR, to, l.empty, unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, a, unix.MOUNT_ATTR_SIZE_VER0)
+	l.attach(to)
 }
 
 // base gives the mount that holds a path of /proc or /sys and the path in it.

@@ -81,6 +81,8 @@ func (l *lowering) terminal() {
 	if l.fds.joins != 0 { // the container has been running: its own /dev is no descriptor any more, and the host process checks what comes
 		how := hold(l.table, &unix.OpenHow{Flags: unix.O_RDWR | unix.O_NOCTTY | unix.O_CLOEXEC | unix.O_NONBLOCK, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS})
 		l.add("openat2", unix.SYS_OPENAT2, at, "/dev/pts/ptmx", how, l.howSize).again().to(slotPty)
+	} else if l.spec.Bare {
+		l.bareTerminals()
 	} else {
 		l.add("openat", unix.SYS_OPENAT, slotDev, "pts/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NOFOLLOW).to(slotPty)
 	}

@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 	if s := os.Getenv(helperEnv); s != "" {
 		os.Exit(helper(s))
 	}
+	if dir := os.Getenv(doctorEnv); dir != "" {
+		os.Exit(doctorHelper(dir))
+	}
 	code := m.Run()
 	if shared.dir != "" {
 		os.RemoveAll(shared.dir)

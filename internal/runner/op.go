@@ -33,6 +33,7 @@ const (
 	VerbRoot      Verb = "attach-root"  // the root becomes a mount of this namespace
 	VerbMount     Verb = "mount"        // new file system of Type at Target
 	VerbHostSys   Verb = "bind-host"    // Source of the host, with all below it, at Target
+	VerbHidden    Verb = "hidden"       // new file system of Type below what is seen at Target
 	VerbReadOnly  Verb = "read-only"    // Target of /proc over itself
 	VerbMask      Verb = "mask"         // hide Target (Type "dir" or "file")
 	VerbNode      Verb = "node"         // Source of the host's /dev at Target

@@ -32,7 +32,12 @@ func (s *Spec) plan() (Plan, error) {
 	if s.ownUsers() {
 		p = append(p, Op{Verb: VerbReady})
 	}
-	own := []string{"uts", "ipc", "cgroup"}
+	var own []string
+	for _, ns := range [...]string{"uts", "ipc", "cgroup"} {
+		if !s.shares(ns) {
+			own = append(own, ns)
+		}
+	}
 	if s.ownNet() {
 		own = append(own, "net")
 	}
@@ -43,15 +48,20 @@ func (s *Spec) plan() (Plan, error) {
 		Op{Verb: VerbReceive},
 		Op{Verb: VerbRoot},
 	)
-	p = s.planProc(p)
-	p = s.planDev(p)
+	if s.Bare {
+		p = s.planBare(p)
+	} else {
+		p = s.planDev(s.planProc(p))
+	}
 	for _, m := range s.memories() {
 		p = s.planMemory(p, m)
 	}
 	if s.ownNet() {
 		p = append(p, Op{Verb: VerbLoopback})
 	}
-	p = append(p, Op{Verb: VerbHostname, Source: s.Hostname})
+	if !s.shares("uts") {
+		p = append(p, Op{Verb: VerbHostname, Source: s.Hostname})
+	}
 	p = s.planFiles(p)
 	for i, b := range s.Binds {
 		st, err := os.Stat(b.Src)
@@ -68,7 +78,10 @@ func (s *Spec) plan() (Plan, error) {
 }
 
 func (s *Spec) planHost(p Plan) Plan {
-	ns := []string{"mnt", "pid"}
+	ns := []string{"mnt"}
+	if !s.shares("pid") {
+		ns = append(ns, "pid")
+	}
 	if s.ownUsers() {
 		ns = append([]string{"user"}, ns...)
 	}
@@ -111,7 +124,11 @@ func (s *Spec) planHost(p Plan) Plan {
 // planProc mounts /proc and /sys and covers what would tell about the host or change it.
 func (s *Spec) planProc(p Plan) Plan {
 	copied := s.Dir == ""
-	p = append(p, Op{Verb: VerbMount, Type: "proc", Target: "/proc", Attrs: attrsData, Replace: copied})
+	if s.shares("pid") {
+		p = append(p, Op{Verb: VerbHostSys, Source: "/proc", Target: "/proc", Attrs: attrsData, Replace: copied})
+	} else {
+		p = append(p, Op{Verb: VerbMount, Type: "proc", Target: "/proc", Attrs: attrsData, Replace: copied})
+	}
 	if s.ownNet() {
 		p = append(p, Op{Verb: VerbMount, Type: "sysfs", Target: "/sys", Attrs: attrsData | unix.MOUNT_ATTR_RDONLY, Replace: copied})
 	} else {
@@ -157,8 +174,10 @@ func (s *Spec) planDev(p Plan) Plan {
 	p = append(p,
 		Op{Verb: VerbMount, Type: "devpts", Target: "/dev/pts", Attrs: attrsDev, Options: pts},
 		Op{Verb: VerbMount, Type: "tmpfs", Target: "/dev/shm", Attrs: attrsData, Options: []string{"mode=1777", "size=64m"}},
-		Op{Verb: VerbMount, Type: "mqueue", Target: "/dev/mqueue", Attrs: attrsData},
 	)
+	if !s.shares("ipc") { // one of its own needs an IPC namespace of its own
+		p = append(p, Op{Verb: VerbMount, Type: "mqueue", Target: "/dev/mqueue", Attrs: attrsData})
+	}
 	if s.TTY {
 		p = append(p, Op{Verb: VerbTerminal}, Op{Verb: VerbConsole, Target: "/dev/console"})
 	}

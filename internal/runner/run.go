@@ -61,6 +61,8 @@ type container struct {
 	stop   *stopper
 	clerk  *clerk
 
+	mounts nsID // of the init, if it shares the host's processes
+
 	pid   int
 	pidfd int
 	sock  int // to the init
@@ -135,6 +137,7 @@ func (c *container) wait() (Status, error) {
 	if err != 0 {
 		return Status{Code: 125}, fmt.Errorf("wait for the container: %w", err)
 	}
+	endOthers(c.mounts)
 	ws := reap(c.pid)
 	c.pid = 0
 	return c.stop.status(ws), nil

@@ -43,6 +43,10 @@ type Spec struct {
 	// Net is "none" (the default: own namespace, loopback up) or "host".
 	Net   string `json:"net,omitempty"`
 	Binds []Bind `json:"binds,omitempty"`
+	// Share are namespaces that stay the host's: pid, ipc, uts, and net with Net "host".
+	Share []string `json:"share,omitempty"`
+	// Bare leaves /proc, /sys, /dev and Tmpfs to the command, which may mount them in its own user namespace.
+	Bare bool `json:"bare,omitempty"`
 
 	// Caps are names like "CAP_CHOWN"; nil means DefaultCaps.
 	Caps []string `json:"caps,omitempty"`
@@ -194,13 +198,14 @@ func (s Spec) withDefaults() Spec {
 	if s.Caps == nil {
 		s.Caps = DefaultCaps()
 	}
+	s.bareCaps()
 	if s.UserNS == "host" {
 		s.NoNewPrivs = true
 	}
 	if s.Umask == 0 {
 		s.Umask = 0o022
 	}
-	if s.Tmpfs == nil && s.Dir == "" {
+	if s.Tmpfs == nil && s.Dir == "" && !s.Bare {
 		s.Tmpfs = []string{"/tmp", "/run"}
 	}
 	if s.Hosts == nil {
@@ -278,6 +283,9 @@ func (s *Spec) validate() error {
 		}
 	}
 	if err := s.checkMemory(); err != nil {
+		return err
+	}
+	if err := s.checkLearning(); err != nil {
 		return err
 	}
 	if err := s.checkFormat(); err != nil {
