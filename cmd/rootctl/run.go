@@ -28,7 +28,7 @@ type runFlags struct {
 	noBuild bool
 	copyFlags
 	commandFlags
-	learn   learnFlags
+	learn learnFlags
 }
 
 func newRunCommand(a *app) *cobra.Command {

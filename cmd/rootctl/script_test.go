@@ -71,6 +71,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":      exits,
+			"lesson":     lesson,
 			"samedigest": sameDigest,
 		},
 	})
