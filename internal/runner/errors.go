@@ -79,6 +79,8 @@ func (e *StepError) Hint() string {
 		return idmapHint
 	case e.Op.Verb == VerbOverlay && no == unix.ENODEV:
 		return "this kernel has no overlay file system; try: modprobe overlay"
+	case e.Op.Verb == VerbOverlay && no == unix.EINVAL && e.Op.Attrs&unix.MOUNT_ATTR_IDMAP != 0:
+		return "before Linux 5.19 overlay takes no idmapped layers: use --userns=host there; else try a cache on ext4, xfs, btrfs or tmpfs"
 	case e.Op.Verb == VerbOverlay && no == unix.EINVAL:
 		return overlayHint
 	case e.Op.Verb == VerbTree && e.Call == "mount_setattr":

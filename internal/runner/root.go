@@ -77,11 +77,17 @@ func (c *container) overlay(users int, root owner) (int, error) {
 	}
 	if !c.opts.pathOverlay {
 		fd, err := l.byFD()
-		if err == nil || !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EBADF) {
+		if err == nil || !pathsOnly(err) {
 			return fd, err
 		}
 	}
 	return l.byPath()
+}
+
+// pathsOnly: the kernel takes no descriptors of layers. Before 6.5 overlay takes strings alone (EOPNOTSUPP), before 6.13
+// it knows lowerdir+ but not as a descriptor.
+func pathsOnly(err error) bool {
+	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EBADF)
 }
 
 const overlayMagic = 0x794c7630
