@@ -61,7 +61,7 @@ func newRootCommand(a *app) *cobra.Command {
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "log what is done to stderr")
 	c.SetFlagErrorFunc(badFlag)
 	c.DisableSuggestions = true // noVerb has them
-	c.AddCommand(newRunCommand(a))
+	c.AddCommand(newRunCommand(a), newExecCommand(a))
 	c.CompletionOptions.DisableDefaultCmd = a.verbIsRun
 	if a.verbIsRun { // which is to start soonest: the flags of all the others take it a tenth of a millisecond
 		return c

@@ -10,6 +10,7 @@ import (
 var groups = [...]struct{ title, verbs string }{
 	{"Make and use roots:", " run build lock "},
 	{"Look:", " ls show suites doctor "},
+	{"Containers:", " exec "},
 	{"Name and move:", " tag untag export import "},
 	{"Look after the cache:", " cache "},
 }

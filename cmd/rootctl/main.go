@@ -32,7 +32,7 @@ func execute(ctx context.Context, in *inside, args []string) int {
 		nameProcess("rootctl")
 		a.signals.watchSignals()
 	}
-	a.verbIsRun = len(args) > 0 && args[0] == "run" // also for errors found before the verb's own code begins
+	a.verbIsRun = len(args) > 0 && (args[0] == "run" || args[0] == "exec") // also for errors found before the verb's own code begins
 	root := newRootCommand(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
