@@ -115,7 +115,16 @@ func (c Checkup) onDisk(in func(uintptr, func(*lowering)) error, slave func(*low
 	if err != nil {
 		return []Finding{{Probe: "write to the cache", Needed: true, Found: err.Error(), Fix: "choose a folder with --cache DIR or ROOTCTL_CACHE"}}
 	}
-	defer os.RemoveAll(dir)
+	defer func() {
+		// Overlay leaves folders without any rights, into which only root can look.
+		for _, d := range []string{"work", "work/incompat", "work/incompat/volatile"} {
+			names, _ := filepath.Glob(filepath.Join(dir, "*", "w", d))
+			for _, n := range names {
+				_ = os.Chmod(n, 0o700)
+			}
+		}
+		os.RemoveAll(dir)
+	}()
 	list := []Finding{{Probe: "write to the cache", OK: true, Needed: true, Found: parent}}
 	tries := 0
 	overlay := func(name string, needed bool, fix string, layers func(l *lowering, dir string), options ...string) {
