@@ -45,8 +45,9 @@ type job struct {
 	IDs    string // directory of ClaimIDs
 	Remove []string
 	Locks  []string
-	Guard  bool // no container, only a keeper, until killed
-	Outer  bool // this process plays a host with a registration; see outerHelper
+	Guard  bool    // no container, only a keeper, until killed
+	Join   *Target // no container, but a command in one that runs
+	Outer  bool    // this process plays a host with a registration; see outerHelper
 }
 
 func helper(s string) int {
@@ -77,6 +78,14 @@ func helper(s string) int {
 		}
 		fmt.Println("guarded")
 		time.Sleep(time.Minute)
+	}
+	if j.Join != nil {
+		st, err := Exec(context.Background(), *j.Join, Command{Argv: j.Spec.Argv, Env: j.Spec.Env, TTY: j.Spec.TTY},
+			Options{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		return st.Code
 	}
 	ids, lock, err := ClaimIDs(j.IDs)
 	if err != nil {
