@@ -88,7 +88,7 @@ func kernelDisk(t *testing.T, dir, program string) string {
 	copyFile(t, program, filepath.Join(root, "runner.test"))
 	script := "#!/bin/bash\nexport PATH=/bin HOME=/root\nmount -n -t proc proc /proc\nmount -n -t sysfs sys /sys\nmount -n -t devtmpfs dev /dev\n" +
 		"mkdir -p /dev/pts /dev/shm\nmount -n -t devpts devpts /dev/pts\nmount -n -t tmpfs tmpfs /dev/shm\nmount -n -t tmpfs tmpfs /run\n" +
-		"echo \"kernel: $(uname -r)\"\ncd /tmp\n/runner.test -test.v -test.timeout 8m -test.run '" + kernelTests + "'\n" +
+		"echo\necho \"kernel: $(uname -r)\"\ncd /tmp\n/runner.test -test.v -test.timeout 8m -test.run '" + kernelTests + "'\n" +
 		"code=$?\necho\necho \"suite: exit $code\"\nsync\n" +
 		"exit 0\n" // the kernel panics when its init ends, and with panic=-1 leaves the machine
 	if err := os.WriteFile(filepath.Join(root, "start"), []byte(script), 0o755); err != nil {
