@@ -29,6 +29,7 @@ type runFlags struct {
 	copyFlags
 	commandFlags
 	learn learnFlags
+	guardFlags
 }
 
 func newRunCommand(a *app) *cobra.Command {
@@ -67,6 +68,7 @@ func newRunCommand(a *app) *cobra.Command {
 	fl.copyFlags.register(f)
 	fl.commandFlags.register(f)
 	fl.learn.register(f)
+	fl.guardFlags.register(f)
 	sel.register(f)
 	sel.registerLock(f)
 	return c
@@ -228,6 +230,9 @@ func (a *app) spec(fl *runFlags, argv []string) (runner.Spec, error) {
 		s.Binds = append(s.Binds, bind)
 	}
 	if err := fl.copyFlags.apply(&s); err != nil {
+		return s, err
+	}
+	if err := fl.guardFlags.apply(&s); err != nil {
 		return s, err
 	}
 	if err := fl.commandFlags.apply(&s); err != nil {

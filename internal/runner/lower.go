@@ -170,7 +170,10 @@ func (l *lowering) last(o *Op) error {
 		l.add("prctl", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	case VerbFilter:
 		filter := fsyncFilter
-		if o.Type == "fake-ids" {
+		switch o.Type {
+		case "default":
+			filter = defaultFilter
+		case "fake-ids":
 			filter = func(t *table) uintptr { return idFilter(t, false) }
 		}
 		l.add("seccomp", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, filter(l.table))

@@ -228,6 +228,9 @@ func (s *Spec) planEnd(p Plan) Plan {
 	if s.singleID() && !s.RecordOwners {
 		p = append(p, Op{Verb: VerbFilter, Type: "fake-ids"})
 	}
+	if s.Seccomp == "default" {
+		p = append(p, Op{Verb: VerbFilter, Type: "default"})
+	}
 	caps, exec := Op{Verb: VerbCaps, Options: s.Caps}, Op{Verb: VerbExec, Options: s.Argv}
 	switch {
 	case s.User == nil:

@@ -49,9 +49,11 @@ type Spec struct {
 	Bare bool `json:"bare,omitempty"`
 
 	// Caps are names like "CAP_CHOWN"; nil means DefaultCaps.
-	Caps []string `json:"caps,omitempty"`
+	Caps []string `json:"caps"` // an empty list is kept apart from none
 	// NoNewPrivs is always on with UserNS "host".
 	NoNewPrivs bool `json:"no_new_privs,omitempty"`
+	// Seccomp is "default" (what is not known to be harmless is refused) or "none".
+	Seccomp string `json:"seccomp,omitempty"`
 	// NoFsync turns fsync and its kin into no-ops.
 	NoFsync bool `json:"no_fsync,omitempty"`
 	// RecordOwners tells Options.Owners of every change of owners, if there is but one id (Nested, IDs.Size 1). Without it
@@ -202,6 +204,12 @@ func (s Spec) withDefaults() Spec {
 	if s.UserNS == "host" {
 		s.NoNewPrivs = true
 	}
+	if s.Seccomp == "" {
+		s.Seccomp = "default"
+		if s.Bare { // its mounts are made by hand
+			s.Seccomp = "none"
+		}
+	}
 	if s.Umask == 0 {
 		s.Umask = 0o022
 	}
@@ -250,6 +258,8 @@ func (s *Spec) validate() error {
 		return bad("claim a range of 65536 ids", "range of %d ids for the user namespace", s.IDs.Size)
 	case s.idmapped() && (s.IDs.Base == 0 || uint64(s.IDs.Base)+uint64(s.IDs.Size) > 1<<31):
 		return bad("claim a range above the ids of real users", "range of ids from %d", s.IDs.Base)
+	case s.Seccomp != "default" && s.Seccomp != "none":
+		return bad(`use "default" or "none"`, "system call filter %q", s.Seccomp)
 	case len(s.Hostname) > 64:
 		return bad("use at most 64 bytes", "host name of %d bytes", len(s.Hostname))
 	case len(s.Binds) > maxBinds:
@@ -336,9 +346,29 @@ func capBits(names []string) (uint64, error) {
 	return bits, nil
 }
 
+// AllCaps are the capabilities that capabilities(7) knows, in the kernel's order.
+func AllCaps() []string {
+	names := capNames()
+	all := make([]string, len(names))
+	for i, n := range names {
+		all[i] = "CAP_" + n
+	}
+	return all
+}
+
 // capNumber finds a capability by its name of capabilities(7), with or without CAP_, in any case.
 func capNumber(name string) (uint, bool) {
-	names := [...]string{
+	name = strings.TrimPrefix(strings.ToUpper(name), "CAP_")
+	for i, n := range capNames() {
+		if n == name {
+			return uint(i), true
+		}
+	}
+	return 0, false
+}
+
+func capNames() [41]string {
+	return [...]string{
 		"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
 		"LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
 		"SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
@@ -346,13 +376,6 @@ func capNumber(name string) (uint, bool) {
 		"MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
 		"CHECKPOINT_RESTORE",
 	}
-	name = strings.TrimPrefix(strings.ToUpper(name), "CAP_")
-	for i, n := range names {
-		if n == name {
-			return uint(i), true
-		}
-	}
-	return 0, false
 }
 
 const lastCap = unix.CAP_LAST_CAP
