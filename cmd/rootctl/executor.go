@@ -137,9 +137,18 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 		spec.IDs = ids
 		keep.Locks = append(keep.Locks, lock)
 	}
+	var network netRun
+	if spec.Net == "nat" {
+		if err := a.prepareNet(&spec, keep, &network); err != nil {
+			return runner.Status{}, err
+		}
+		defer network.close(a)
+	}
 	if spec.Net == "host" {
 		// The host's network needs the host's look-ups. A file that is not there leaves the root's own.
-		spec.ResolvConf, _ = os.ReadFile("/etc/resolv.conf")
+		if spec.ResolvConf == nil {
+			spec.ResolvConf, _ = os.ReadFile("/etc/resolv.conf")
+		}
 		if hosts, err := os.ReadFile("/etc/hosts"); err == nil {
 			spec.Hosts = fmt.Appendf(hosts, "\n127.0.1.1 %s\n", spec.Hostname)
 		}
@@ -167,7 +176,7 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 		return runner.Status{}, err
 	}
 	return runner.Run(context.WithoutCancel(ctx), spec, runner.Options{Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr,
-		Signals: signals, Keep: keep, Log: a.log(), Note: func(s string) { a.say("note: %s", s) }})
+		Signals: signals, Keep: keep, WatchNet: true, Connect: network.connect, Log: a.log(), Note: func(s string) { a.say("note: %s", s) }})
 }
 
 // etcLayer is a folder of the cache that holds what a copy's /etc gets.

@@ -16,6 +16,9 @@ func main() {
 	if runner.Main(os.Args) { // the keeper re-executes this binary to tidy up
 		return
 	}
+	if sweepNet(os.Args) { // the keeper's last step
+		return
+	}
 	if in, args := insideOf(os.Args); in != nil {
 		os.Exit(execute(context.Background(), in, args))
 	}

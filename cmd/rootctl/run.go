@@ -26,6 +26,7 @@ type runFlags struct {
 	env     []string
 	userns  string
 	noBuild bool
+	netFlags
 	copyFlags
 	commandFlags
 	learn learnFlags
@@ -58,7 +59,8 @@ func newRunCommand(a *app) *cobra.Command {
 	f := c.Flags()
 	f.SetInterspersed(false)
 	f.SortFlags = false // what run is for comes first
-	f.StringVar(&fl.net, "net", "none", "network `mode`: none (loopback only) or host")
+	f.StringVar(&fl.net, "net", "none", "network `mode`: none (loopback only), host, or nat (its own, behind the host's)")
+	fl.netFlags.register(f)
 	f.StringArrayVar(&fl.binds, "bind", nil, "show a folder or file of the host inside: `SRC[:DST][:ro][:idmap=identity]`, may be repeated")
 	f.BoolVar(&fl.here, "here", false, "bind the current folder at the same path and start there")
 	f.StringVar(&fl.workdir, "workdir", "", "`folder` inside to start in (default /, with --here the current one)")
@@ -138,6 +140,9 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 	if status.Outside {
 		fmt.Fprintf(a.stderr, "rootctl: killed from outside (signal %d)\n", status.Signal)
 	}
+	if status.TriedNet {
+		fmt.Fprintln(a.stderr, "note: the command tried the network, which is off; add --net=host or --net=nat")
+	}
 	if status.TimedOut {
 		fmt.Fprintln(a.stderr, "rootctl: the command did not end within 10 s of the signal: killed")
 	}
@@ -203,8 +208,8 @@ func (a *app) rootFor(ctx context.Context, store *cache.Store, sel *selection, n
 func (a *app) spec(fl *runFlags, argv []string) (runner.Spec, error) {
 	s := runner.Spec{Argv: argv, Workdir: fl.workdir, Net: fl.net, UserNS: fl.userns, Hostname: "rootctl", Umask: 0o022}
 	s.TTY = term.IsTerminal(int(a.stdin.Fd())) && term.IsTerminal(int(a.stdout.Fd()))
-	if fl.net != "none" && fl.net != "host" {
-		return s, withHint(&flagError{fmt.Errorf("unknown network %q", fl.net)}, "--net=none or --net=host")
+	if fl.net != "none" && fl.net != "host" && fl.net != "nat" {
+		return s, withHint(&flagError{fmt.Errorf("unknown network %q", fl.net)}, "--net=none, --net=host or --net=nat")
 	}
 	if fl.userns != "own" && fl.userns != "host" {
 		return s, withHint(&flagError{fmt.Errorf("unknown user namespace %q", fl.userns)}, "--userns=own or --userns=host")
@@ -229,6 +234,9 @@ func (a *app) spec(fl *runFlags, argv []string) (runner.Spec, error) {
 		}
 		s.Binds = append(s.Binds, bind)
 	}
+	if err := fl.netFlags.apply(&s); err != nil {
+		return s, err
+	}
 	if err := fl.copyFlags.apply(&s); err != nil {
 		return s, err
 	}
@@ -245,7 +253,7 @@ func (a *app) spec(fl *runFlags, argv []string) (runner.Spec, error) {
 	if err != nil {
 		return s, err
 	}
-	s.Env, err = a.innerEnv(append(env, fl.env...), s.TTY, s.Net == "host")
+	s.Env, err = a.innerEnv(append(env, fl.env...), s.TTY, s.Net != "none")
 	return s, err
 }
 

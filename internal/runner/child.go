@@ -55,6 +55,9 @@ func (c *container) cloneFlags() uintptr {
 	if c.spec.ownUsers() {
 		f |= unix.CLONE_NEWUSER
 	}
+	if c.spec.Net == "nat" { // at once: the host process has to reach it
+		f |= unix.CLONE_NEWNET
+	}
 	return f
 }
 
@@ -68,7 +71,7 @@ func (s *Spec) unshareFlags() int {
 	if !s.shares("ipc") {
 		f |= unix.CLONE_NEWIPC
 	}
-	if s.ownNet() {
+	if s.ownNet() && s.Net != "nat" {
 		f |= unix.CLONE_NEWNET
 	}
 	return f
@@ -100,6 +103,9 @@ func (c *container) feed(root owner, binds bindTrees) error {
 	}
 	c.rememberMounts()
 	if err := c.guard(); err != nil {
+		return err
+	}
+	if err := c.connect(); err != nil {
 		return err
 	}
 	tree, err := c.rootTree(users, root)

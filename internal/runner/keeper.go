@@ -107,7 +107,8 @@ func keeperTable(keep Keep, sock, self, null int) *table {
 		numbers[i] = strconv.Itoa(fd)
 	}
 	t.add("fcntl", unix.SYS_FCNTL, sock, unix.F_SETFD, 0)
-	argv := append([]string{keeperName, strconv.Itoa(sock), strings.Join(numbers, ",")}, keep.Remove...)
+	argv := append([]string{keeperName, strconv.Itoa(sock), strings.Join(numbers, ","), strconv.Itoa(len(keep.After))}, keep.After...)
+	argv = append(argv, keep.Remove...)
 	t.add("execveat", unix.SYS_EXECVEAT, self, "", t.vector(argv), t.vector([]string{"GOMAXPROCS=2"}), unix.AT_EMPTY_PATH).ignore()
 
 	t.calls[bye1].jump, t.calls[bye2].jump = uint16(t.here()), uint16(t.here())
@@ -152,14 +153,21 @@ func reap(pid int) unix.WaitStatus {
 // Main carries out what this package re-executes the program for and says whether it did; the program's own main must
 // call it before anything else and return if it did.
 func Main(args []string) bool {
-	if len(args) < 3 || args[0] != keeperName {
+	if len(args) < 4 || args[0] != keeperName {
 		return false
 	}
 	if fd, err := strconv.Atoi(args[1]); err == nil {
 		awaitEnd(fd)
 	}
 	// Nobody is left to tell. What could not be removed is found by the next sweep of the cache.
-	_ = removePaths(context.Background(), args[3:])
+	after, err := strconv.Atoi(args[3])
+	if err != nil || after < 0 || len(args) < 4+after {
+		return true
+	}
+	_ = removePaths(context.Background(), args[4+after:])
+	if after > 0 {
+		_ = unix.Exec("/proc/self/exe", args[4:4+after], []string{"GOMAXPROCS=2"})
+	}
 	return true
 }
 

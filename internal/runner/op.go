@@ -17,6 +17,7 @@ const (
 	VerbMapIDs  Verb = "map-ids"  // write the id maps
 	VerbOverlay Verb = "overlay"  // make the copy: an overlay of Source (lower, joined by :) and Target (work)
 	VerbTree    Verb = "tree"     // take the directory Source as root
+	VerbConnect Verb = "connect"  // connect the network namespace
 	VerbBindSrc Verb = "bind-src" // take Source for the bind at Target
 )
 

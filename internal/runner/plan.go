@@ -38,7 +38,7 @@ func (s *Spec) plan() (Plan, error) {
 			own = append(own, ns)
 		}
 	}
-	if s.ownNet() {
+	if s.ownNet() && s.Net != "nat" {
 		own = append(own, "net")
 	}
 	p = s.planFormat(append(p, Op{Verb: VerbBecome}))
@@ -85,6 +85,9 @@ func (s *Spec) planHost(p Plan) Plan {
 	if s.ownUsers() {
 		ns = append([]string{"user"}, ns...)
 	}
+	if s.Net == "nat" {
+		ns = append(ns, "net")
+	}
 	p = append(p, Op{Host: true, Verb: VerbClone, Options: ns})
 	idmap := uint64(0)
 	if s.idmapped() {
@@ -94,6 +97,9 @@ func (s *Spec) planHost(p Plan) Plan {
 		p = append(p, Op{Host: true, Verb: VerbMapIDs, Options: []string{fmt.Sprintf("0 %d %d", s.IDs.Base, s.IDs.Size)}})
 	}
 	p = append(p, Op{Host: true, Verb: VerbKeeper})
+	if s.Net == "nat" {
+		p = append(p, Op{Host: true, Verb: VerbConnect})
+	}
 	if s.Dir != "" {
 		p = append(p, Op{Host: true, Verb: VerbTree, Source: s.Dir, Attrs: unix.MOUNT_ATTR_NODEV | idmap})
 	} else {

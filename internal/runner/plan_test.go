@@ -96,7 +96,7 @@ func TestBadSpecs(t *testing.T) {
 		"no command":        func(s *Spec) { s.Argv = nil },
 		"empty command":     func(s *Spec) { s.Argv = []string{""} },
 		"user namespace":    func(s *Spec) { s.UserNS = "other" },
-		"network":           func(s *Spec) { s.Net = "nat" },
+		"network":           func(s *Spec) { s.Net = "bridge" },
 		"no ids":            func(s *Spec) { s.IDs = IDRange{} },
 		"ids of the host":   func(s *Spec) { s.IDs.Base = 0 },
 		"ids too high":      func(s *Spec) { s.IDs.Base = 1 << 31 },

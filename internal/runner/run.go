@@ -34,7 +34,7 @@ func Run(ctx context.Context, spec Spec, o Options) (Status, error) {
 	// The parent-death signal follows the thread that forked, so this goroutine keeps it until the init has ended.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	c := &container{spec: &s, opts: o, plan: plan, pidfd: -1, sock: -1, errs: -1, work: -1, format: -1}
+	c := &container{spec: &s, opts: o, plan: plan, pidfd: -1, sock: -1, errs: -1, work: -1, format: -1, snmp: -1}
 	defer c.release()
 	if err := c.start(ctx); err != nil {
 		c.abandon()
@@ -68,6 +68,7 @@ type container struct {
 	sock  int // to the init
 	errs  int // from the init
 
+	snmp   int // counters of the network namespace
 	format int // a mount that keeps a registration
 
 	leftover []int         // detached mounts that are used up
@@ -111,6 +112,7 @@ func (c *container) start(ctx context.Context) error {
 		}
 	}
 	err = c.childError(t)
+	c.watchNet()
 	runtime.KeepAlive(t)
 	if err == nil && c.opts.Started != nil {
 		p, e := ProcessOf(c.pid, c.pidfd)
@@ -140,7 +142,9 @@ func (c *container) wait() (Status, error) {
 	endOthers(c.mounts)
 	ws := reap(c.pid)
 	c.pid = 0
-	return c.stop.status(ws), nil
+	st := c.stop.status(ws)
+	st.TriedNet = st.Code != 0 && c.triedNet()
+	return st, nil
 }
 
 // abandon ends a container whose start went wrong.
@@ -212,7 +216,7 @@ func (c *container) closeChildEnds() {
 }
 
 func (c *container) release() {
-	for _, fd := range []int{c.pidfd, c.sock, c.errs, c.format} {
+	for _, fd := range []int{c.pidfd, c.sock, c.errs, c.format, c.snmp} {
 		if fd >= 0 {
 			unix.Close(fd)
 		}

@@ -40,13 +40,16 @@ type Spec struct {
 	// Nested says that the host process is itself root of an ordinary user's namespace (see Enter) with IDs.Size ids.
 	// The container then has the same ids, and nothing is idmapped: the user's files and the cache have them already.
 	Nested bool `json:"nested,omitempty"`
-	// Net is "none" (the default: own namespace, loopback up) or "host".
+	// Net is "none" (the default: own namespace, loopback up), "host", or "nat": own namespace, which Options.Connect
+	// connects before the command starts.
 	Net   string `json:"net,omitempty"`
 	Binds []Bind `json:"binds,omitempty"`
 	// Share are namespaces that stay the host's: pid, ipc, uts, and net with Net "host".
 	Share []string `json:"share,omitempty"`
 	// Bare leaves /proc, /sys, /dev and Tmpfs to the command, which may mount them in its own user namespace.
 	Bare bool `json:"bare,omitempty"`
+	// Publish are ports of the host, [IP:]HOSTPORT:PORT[/tcp|udp], with Net "nat".
+	Publish []string `json:"publish,omitempty"`
 
 	// Caps are names like "CAP_CHOWN"; nil means DefaultCaps.
 	Caps []string `json:"caps"` // an empty list is kept apart from none
@@ -125,6 +128,10 @@ type Options struct {
 	// Note, if set, receives at most a few lines that the user ought to see, such as a bind that became read-only.
 	Note func(string)
 	Log  *slog.Logger
+	// Connect is needed with Net "nat": it gets the pid of the init and its network namespace.
+	Connect func(pid, netns int) error
+	// WatchNet asks for Status.TriedNet.
+	WatchNet bool
 
 	// Started, if set, is told of the init when the command has been executed. An error ends the run.
 	Started func(Process) error
@@ -142,6 +149,8 @@ type Options struct {
 type Keep struct {
 	Locks  []*os.File
 	Remove []string
+	// After is a command line of this program, by a first word it knows, that the keeper executes last.
+	After []string
 }
 
 // Status is how the command ended.
@@ -154,6 +163,8 @@ type Status struct {
 	Outside bool
 	// TimedOut says that the init was killed because it had not ended ten seconds after a stop signal.
 	TimedOut bool
+	// TriedNet says that a failed command with Net "none" sent something that no route led out for.
+	TriedNet bool
 }
 
 // DefaultCaps are the capabilities of a container unless Spec.Caps names others: Docker's set.
@@ -250,8 +261,8 @@ func (s *Spec) validate() error {
 		return bad("name a command", "no command")
 	case s.UserNS != "own" && s.UserNS != "host":
 		return bad(`use "own" or "host"`, "user namespace %q", s.UserNS)
-	case s.Net != "none" && s.Net != "host":
-		return bad(`use "none" or "host"`, "network %q", s.Net)
+	case s.Net != "none" && s.Net != "host" && s.Net != "nat":
+		return bad(`use "none", "host" or "nat"`, "network %q", s.Net)
 	case s.Nested && (s.IDs.Base != 0 || s.IDs.Size == 0):
 		return bad("give the size of the namespace, from 0", "range of %d ids from %d in a namespace", s.IDs.Size, s.IDs.Base)
 	case s.idmapped() && s.IDs.Size < 1000:

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/pflag"
+
+	"github.com/rootctl/rootctl/internal/nat"
+	"github.com/rootctl/rootctl/internal/runner"
+)
+
+// netDir is where containers of root claim addresses.
+const netDir = "/run/rootctl/net"
+
+// sweepName is argv[0] of the process that tidies the network for a rootctl that was killed.
+const sweepName = "rootctl-net"
+
+// netFlags are the flags of run for the network beside --net.
+type netFlags struct {
+	publish []string
+	dns     []string
+}
+
+func (n *netFlags) register(f *pflag.FlagSet) {
+	f.StringArrayVar(&n.publish, "publish", nil, "with --net=nat, a port of the host that leads inside: `[IP:]HOSTPORT:PORT[/tcp|udp]`; may be repeated")
+	f.StringArrayVar(&n.dns, "dns", nil, "`IP` of a name server for the container instead of the host's; may be repeated")
+}
+
+func (n *netFlags) apply(s *runner.Spec) error {
+	if s.Net != "nat" && len(n.publish) > 0 {
+		return withHint(&flagError{errors.New("--publish needs a network of its own to publish from")}, "add --net=nat")
+	}
+	for _, p := range n.publish {
+		if _, err := nat.ParsePort(p); err != nil {
+			return &flagError{err}
+		}
+	}
+	s.Publish = n.publish
+	if len(n.dns) > 0 && s.Net == "none" {
+		return withHint(&flagError{errors.New("--dns needs a network")}, "add --net=host or --net=nat")
+	}
+	for _, d := range n.dns {
+		ip, err := netip.ParseAddr(d)
+		if err != nil {
+			return withHint(&flagError{fmt.Errorf("--dns %s is no address", d)}, "give an IP address: --dns 192.0.2.53")
+		}
+		s.ResolvConf = fmt.Appendf(s.ResolvConf, "nameserver %s\n", ip)
+	}
+	return nil
+}
+
+// netRun is the network of one run.
+type netRun struct {
+	claim *nat.Claim
+	ports []nat.Port
+}
+
+// prepareNet claims what must outlive this process, before the keeper starts.
+func (a *app) prepareNet(s *runner.Spec, keep *runner.Keep, n *netRun) error {
+	if a.inside != nil {
+		return withHint(errors.New("--net=nat needs the rights of root for now"), "sudo rootctl run --net=nat, or --net=host")
+	}
+	if s.ResolvConf == nil {
+		s.ResolvConf = nat.ResolvConf("/")
+	}
+	for _, p := range s.Publish {
+		port, err := nat.ParsePort(p)
+		if err != nil {
+			return err
+		}
+		n.ports = append(n.ports, port)
+	}
+	var want netip.Prefix
+	if v := a.getenv("ROOTCTL_NAT_SUBNET"); v != "" {
+		p, err := netip.ParsePrefix(v)
+		if err != nil {
+			return withHint(fmt.Errorf("ROOTCTL_NAT_SUBNET: %w", err), "for example 10.231.0.0/20")
+		}
+		want = p
+	}
+	dir, err := nat.Dir(netDir)
+	if err != nil {
+		return err
+	}
+	if n.claim, err = nat.NewClaim(dir, want); err != nil {
+		return err
+	}
+	keep.Locks = append(keep.Locks, n.claim.File)
+	keep.After = []string{sweepName, dir, strconv.Itoa(n.claim.Number())}
+	return nil
+}
+
+// connect is done while the container waits.
+func (n *netRun) connect(_, netns int) error { return n.claim.Connect(netns, n.ports) }
+
+func (n *netRun) close(a *app) {
+	if err := n.claim.Close(); err != nil {
+		a.warn("%v", err)
+	}
+}
+
+// sweepNet is the keeper's last step after a killed rootctl. Nobody is left to tell of an error: the next run tries again.
+func sweepNet(args []string) bool {
+	if len(args) != 3 || args[0] != sweepName {
+		return false
+	}
+	if n, err := strconv.Atoi(args[2]); err == nil && filepath.IsAbs(args[1]) {
+		_ = nat.Sweep(args[1], n)
+	}
+	return true
+}
