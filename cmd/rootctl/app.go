@@ -33,6 +33,7 @@ type app struct {
 
 	argv     []string // the command line after the program's name
 	inside   *inside  // in a user namespace
+	byPath   bool     // overlays as on kernels that take layers by path only; tests alone set it
 	enterErr error    // why there is no user namespace for this user
 	signals  signalSource
 

@@ -175,8 +175,12 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 	if err := ctx.Err(); err != nil {
 		return runner.Status{}, err
 	}
-	return runner.Run(context.WithoutCancel(ctx), spec, runner.Options{Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr,
-		Signals: signals, Keep: keep, WatchNet: true, Connect: network.connect, Log: a.log(), Note: func(s string) { a.say("note: %s", s) }})
+	options := runner.Options{Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr,
+		Signals: signals, Keep: keep, WatchNet: true, Connect: network.connect, Log: a.log(), Note: func(s string) { a.say("note: %s", s) }}
+	if a.byPath {
+		options = options.ByPath()
+	}
+	return runner.Run(context.WithoutCancel(ctx), spec, options)
 }
 
 // etcLayer is a folder of the cache that holds what a copy's /etc gets.

@@ -26,11 +26,14 @@ func main() {
 }
 
 // execute runs one command line and returns the process's exit code; only it prints errors.
-func execute(ctx context.Context, in *inside, args []string) int {
+func execute(ctx context.Context, in *inside, args []string, tune ...func(*app)) int {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	a := newApp(cancel)
 	a.argv, a.inside = args, in
+	for _, f := range tune { // the tests' only
+		f(a)
+	}
 	if in != nil {
 		nameProcess("rootctl")
 		a.signals.watchSignals()

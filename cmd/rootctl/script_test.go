@@ -22,6 +22,13 @@ func TestMain(m *testing.M) {
 	if runner.Main(os.Args) {
 		return
 	}
+	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], probeName) {
+		probeMain(os.Args[1:])
+		return
+	}
+	if os.Getenv(byPathEnv) != "" {
+		mainByPath()
+	}
 	if in, _ := insideOf(os.Args); in != nil { // and what it is again in a user namespace
 		main()
 		return

@@ -144,6 +144,12 @@ type Options struct {
 	grace time.Duration
 }
 
+// ByPath are the options with the overlay branch forced of kernels that take layers by path only.
+func (o Options) ByPath() Options {
+	o.pathOverlay = true
+	return o
+}
+
 // Keep is what must outlive the host process by a moment: locks to hold and paths to remove when all has ended. Run and
 // Guard.Close remove the paths themselves; the keeper does it if they never come to that. Locks stay with their files.
 type Keep struct {

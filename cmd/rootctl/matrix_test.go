@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// byPathEnv has the test binary, when it is rootctl, take the overlay branch of kernels that take layers by path only.
+const byPathEnv = "ROOTCTL_TEST_BY_PATH"
+
+func mainByPath() {
+	in, args := insideOf(os.Args)
+	if in == nil {
+		args = os.Args[1:]
+	}
+	os.Exit(execute(context.Background(), in, args, func(a *app) { a.byPath = true }))
+}
+
+// A mode is a way to have containers: who calls, with which user namespace, over which branch of the overlay.
+type mode struct {
+	command func(args ...string) *exec.Cmd // run's flags come after the verb
+	flags   []string
+	cache   string
+	uid     uint32 // of root inside, on the host; the lowest of a block if claimed
+	claimed bool
+	single  bool
+	byPath  bool
+	probe   string // this binary, where the caller can read it
+}
+
+// run runs a command in a container.
+func (m *mode) run(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	return outcome(t, m.start(args...))
+}
+
+func (m *mode) start(args ...string) *exec.Cmd {
+	c := m.command(append(append([]string{"run", "-q", "--no-build"}, m.flags...), args...)...)
+	if m.byPath {
+		c.Env = append(c.Env, byPathEnv+"=1")
+	}
+	return c
+}
+
+func (m *mode) sh(t *testing.T, script string) string {
+	t.Helper()
+	out, errs, code := m.run(t, "fixture", "sh", "-c", script)
+	if code != 0 {
+		t.Errorf("sh -c %q: exit code %d\n%s%s", script, code, out, errs)
+	}
+	return out
+}
+
+// TestMatrix runs the lines of the runner's list in each mode and over each branch of the overlay.
+func TestMatrix(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: containers, and to become users with and without id ranges")
+	}
+	f := newFixture(t)
+	shared := filepath.Join(t.TempDir(), "cache")
+	f.build(t, shared)
+	rootful := func(args ...string) *exec.Cmd { return f.command(shared, args...) }
+	modes := []struct {
+		name string
+		make func(t *testing.T) *mode
+	}{
+		{"root", func(*testing.T) *mode { return &mode{command: rootful, cache: shared, claimed: true, probe: f.self} }},
+		{"root-hostusers", func(*testing.T) *mode {
+			return &mode{command: rootful, cache: shared, flags: []string{"--userns=host"}, probe: f.self}
+		}},
+		{"rootless", func(t *testing.T) *mode { return f.as(t, false).mode(t) }},
+		{"rootless-single", func(t *testing.T) *mode { return f.as(t, true).mode(t) }},
+	}
+	for _, x := range modes {
+		t.Run(x.name, func(t *testing.T) {
+			m := x.make(t)
+			m.importHostile(t)
+			before := treeState(t, m.cache)
+			for _, branch := range []string{"fd", "path"} {
+				m.byPath = branch == "path"
+				t.Run(branch, func(t *testing.T) { m.all(t) })
+			}
+			t.Run("cached root unchanged", func(t *testing.T) {
+				if after := treeState(t, m.cache); after != before {
+					t.Error("the cached roots were changed")
+				}
+			})
+			if left := leftFiles(t, m.cache); len(left) > 0 {
+				t.Errorf("left behind: %q", left)
+			}
+		})
+	}
+}
+
+// mode is an ordinary user's, with the root built in their cache.
+func (o *ordinary) mode(t *testing.T) *mode {
+	t.Helper()
+	if _, errs, code := o.run(t, o.args...); code != 0 {
+		t.Fatalf("build: exit code %d\n%s", code, errs)
+	}
+	return &mode{command: o.command, cache: o.cache(), uid: uint32(o.uid), single: o.ranges.Single(), probe: o.self}
+}
+
+// treeState tells every name of the cached roots with its kind, owner, size and times of change.
+func treeState(t *testing.T, cache string) string {
+	t.Helper()
+	var b strings.Builder
+	err := filepath.WalkDir(filepath.Join(cache, "roots"), func(p string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(p, &st); err != nil {
+			return err
+		}
+		if st.Mode&unix.S_IFMT == unix.S_IFREG {
+			st.Ctim = unix.Timespec{} // a lease may touch the use file's kin
+		}
+		b.WriteString(p + " " + strconv.Itoa(int(st.Mode)) + " " + strconv.Itoa(int(st.Uid)) + " " + strconv.FormatInt(st.Size, 10) + " " +
+			strconv.FormatInt(st.Mtim.Nano(), 10) + " " + strconv.FormatInt(st.Ctim.Nano(), 10) + "\n")
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// all are the lines of the list, a subtest each.
+func (m *mode) all(t *testing.T) {
+	t.Run("overlay branch", func(t *testing.T) {
+		out := m.sh(t, "grep ' / overlay ' /proc/mounts")
+		if byPath := strings.Contains(out, "lowerdir=l0:l1"); byPath != m.byPath {
+			t.Errorf("by path: %v\n%s", byPath, out)
+		}
+	})
+	m.testHostile(t)
+	m.testEscape(t)
+	m.testEnds(t)
+	m.testSurroundings(t)
+	m.testCopy(t)
+}
+
+// listen holds an abstract socket of the host's network.
+func listen(t *testing.T, name string) {
+	t.Helper()
+	l, err := net.Listen("unix", "@"+name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+}
