@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,16 +14,28 @@ import (
 
 func newDoctorCommand(a *app) *cobra.Command {
 	var asJSON bool
+	var fix repairFlags
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "find out by trying what run and build can do here, and how to get the rest",
 		Long: "doctor tries in throw-away processes what containers need of this machine and prints a line each: ok, no\n" +
 			"(run or build does not work) or - (something stands in, or one flag does not work), with what helps.\n" +
-			"The exit code is 0 if run and build work, else 1. Nothing is changed.",
-		Example: "  rootctl doctor\n  sudo rootctl doctor --json",
+			"The exit code is 0 if run and build work, else 1. Nothing is changed.\n\n" +
+			"With --fix it changes what ordinary users need: a profile of AppArmor where that forbids user namespaces, the package\n" +
+			"uidmap, and a range of ids for the user who called sudo. It shows what it will do and asks; --undo takes it back.",
+		Example: "  rootctl doctor\n  rootctl doctor --json\n  sudo rootctl doctor --fix\n  sudo rootctl doctor --undo",
 		Args:    args(cobra.NoArgs),
-		RunE:    func(*cobra.Command, []string) error { return a.doctor(asJSON) },
+		RunE: func(*cobra.Command, []string) error {
+			switch {
+			case fix.fix || fix.undo:
+				return a.repair(fix, asJSON)
+			case fix.yes:
+				return withHint(&flagError{errors.New("--yes answers what --fix and --undo ask")}, "sudo rootctl doctor --fix --yes")
+			}
+			return a.doctor(asJSON)
+		},
 	}
+	fix.register(c.Flags())
 	c.Flags().BoolVar(&asJSON, "json", false, "print the findings as JSON")
 	return c
 }
@@ -54,7 +67,9 @@ func (a *app) doctor(asJSON bool) error {
 			Findings []runner.Finding `json:"findings"`
 		}{works, found})
 	}
+	repairable := false
 	for _, f := range found {
+		repairable = repairable || f.Repairable
 		mark := "ok"
 		switch {
 		case f.OK:
@@ -71,6 +86,9 @@ func (a *app) doctor(asJSON bool) error {
 		if f.Fix != "" {
 			fmt.Fprintln(a.stdout, printable("    fix: "+f.Fix))
 		}
+	}
+	if repairable {
+		fmt.Fprintln(a.stdout, "sudo rootctl doctor --fix does what can be done of that, after showing it and asking; --undo takes it back")
 	}
 	return nil
 }

@@ -20,6 +20,8 @@ type Finding struct {
 	Needed bool   `json:"needed"`
 	Found  string `json:"found,omitempty"` // the refusal, or what is there
 	Fix    string `json:"fix,omitempty"`
+	// Repairable says that Repair does it.
+	Repairable bool `json:"repairable,omitempty"`
 }
 
 // Checkup says what to look at.
@@ -94,7 +96,7 @@ func (c Checkup) ranges() Finding {
 		return f
 	}
 	if m.Single() {
-		f.Found, f.Fix = m.Why+": everything inside belongs to you alone", m.Fix
+		f.Found, f.Fix, f.Repairable = m.Why+": everything inside belongs to you alone", m.Fix, true
 		return f
 	}
 	if err := (trial{flags: unix.CLONE_NEWUSER, users: m}).run(); err != nil {
@@ -307,7 +309,7 @@ func ownProgram() Finding {
 func armour() Finding {
 	f := Finding{Probe: "AppArmor leaves user namespaces alone", OK: true}
 	if sysctl("kernel/apparmor_restrict_unprivileged_userns") == "1" && os.Geteuid() != 0 {
-		f.OK, f.Found, f.Fix = false, "kernel.apparmor_restrict_unprivileged_userns is 1", apparmorHint
+		f.OK, f.Found, f.Fix, f.Repairable = false, "kernel.apparmor_restrict_unprivileged_userns is 1", apparmorHint, true
 	}
 	return f
 }

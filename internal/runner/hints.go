@@ -6,5 +6,5 @@ const (
 	overlayHint  = "the file systems of root and copy do not work under overlay; try a cache on ext4, xfs, btrfs or tmpfs"
 	maskedHint   = "the outer container hides parts of /proc or /sys; start it with them unmasked (docker run --privileged, or --security-opt systempaths=unconfined)"
 	tooOldHint   = "this kernel is too old, or a filter (as of an outer container) hides the call; Linux 5.12 or newer is needed"
-	apparmorHint = "AppArmor forbids user namespaces to ordinary users: give rootctl a profile (docs/rootless.md), or sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0, or run rootctl with sudo"
+	apparmorHint = "AppArmor forbids user namespaces to ordinary users: sudo rootctl doctor --fix gives rootctl a profile; or sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0, or run rootctl with sudo"
 )

@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(doctorEnv); dir != "" {
 		os.Exit(doctorHelper(dir))
 	}
+	if what := os.Getenv(repairEnv); what != "" {
+		os.Exit(repairHelper(what))
+	}
 	code := m.Run()
 	if shared.dir != "" {
 		os.RemoveAll(shared.dir)

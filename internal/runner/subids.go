@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // fullRange is how many ids beside its own a user needs: with them every id up to 65535 has a place.
@@ -90,7 +91,8 @@ func program(name string, path []string) string {
 	return ""
 }
 
-// freeRange begins the first 65536 ids from 100000 on, where useradd(8) begins, that no line of subuid and subgid has.
+// freeRange begins the first 65536 ids from 100000 on, where useradd(8) begins, that no line of subuid and subgid has,
+// and no user or group.
 func freeRange(root string) uint64 {
 	var taken []idSpan
 	for _, name := range []string{"etc/subuid", "etc/subgid"} {
@@ -98,6 +100,16 @@ func freeRange(root string) uint64 {
 			spans, _ := parseSubIDs(io.LimitReader(f, 16<<20)) // what can be read of it; usermod judges
 			taken = append(taken, spans...)
 			f.Close()
+		}
+	}
+	for _, name := range []string{"etc/passwd", "etc/group"} {
+		b, _ := os.ReadFile(filepath.Join(root, name)) // one that is not there has no ids
+		for line := range strings.Lines(string(b)) {
+			if f := strings.Split(strings.TrimSpace(line), ":"); len(f) > 2 {
+				if id, err := strconv.ParseUint(f[2], 10, 32); err == nil {
+					taken = append(taken, idSpan{from: id, to: id + 1})
+				}
+			}
 		}
 	}
 	slices.SortFunc(taken, func(a, b idSpan) int { return cmp.Compare(a.from, b.from) })
