@@ -23,6 +23,8 @@ func probeMain(args []string) {
 	switch args[0] {
 	case probeName:
 		probe(args[1:])
+	case probeName + "-net":
+		probeNet(args[1:])
 	case probeName + "-files":
 		probeFiles()
 	case probeName + "-nested":

@@ -19,7 +19,7 @@ import (
 
 // TestMain lets the test binary be rootctl, and the keeper that rootctl forks off.
 func TestMain(m *testing.M) {
-	if runner.Main(os.Args) {
+	if runner.Main(os.Args) || sweepNet(os.Args) {
 		return
 	}
 	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], probeName) {
