@@ -119,6 +119,9 @@ func cloneBind(op Op, recursive uint, attrs uint64, users int) (int, error) {
 		return -1, stepError(op, "open_tree", err)
 	}
 	a := unix.MountAttr{Attr_set: attrs, Propagation: unix.MS_PRIVATE}
+	if op.shared {
+		a.Propagation = 0
+	}
 	if attrs&unix.MOUNT_ATTR_IDMAP != 0 {
 		a.Userns_fd = uint64(users)
 	}

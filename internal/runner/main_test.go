@@ -51,6 +51,7 @@ type job struct {
 	Guard  bool    // no container, only a keeper, until killed
 	Join   *Target // no container, but a command in one that runs
 	Outer  bool    // this process plays a host with a registration; see outerHelper
+	Weak   string  // the guard of weakenings to leave out
 }
 
 func helper(s string) int {
@@ -100,7 +101,7 @@ func helper(s string) int {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR1)
 	st, err := Run(context.Background(), j.Spec, Options{
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Keep: &keep, Signals: signals,
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Keep: &keep, Signals: signals, weak: weakenings()[j.Weak],
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -74,6 +74,8 @@ type Op struct {
 	Index   int      `json:"index,omitempty"`
 	Replace bool     `json:"replace,omitempty"` // what is in the way may be removed: it is a copy
 	Data    []byte   `json:"data,omitempty"`
+
+	shared bool // mounts go on propagating, as a test wants it
 }
 
 // Name is the operation in words, for errors.

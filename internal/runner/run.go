@@ -31,6 +31,7 @@ func Run(ctx context.Context, spec Spec, o Options) (Status, error) {
 	if err != nil {
 		return failed, err
 	}
+	plan = o.weak.of(plan)
 	// The parent-death signal follows the thread that forked, so this goroutine keeps it until the init has ended.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -140,6 +140,8 @@ type Options struct {
 	pathOverlay bool
 	// plain says that the process takes every signal, as no bare init does.
 	plain bool
+	// weak leaves one guard out, for tests that have to notice.
+	weak weakening
 	// grace replaces stopGrace.
 	grace time.Duration
 }
