@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/rootctl/rootctl/internal/debootstrap"
+	"github.com/rootctl/rootctl/internal/nat"
 	"github.com/rootctl/rootctl/internal/runner"
 )
 
@@ -18,6 +19,9 @@ func main() {
 	}
 	if sweepNet(os.Args) { // the keeper's last step
 		return
+	}
+	if code, is := nat.WardenMain(os.Args); is { // beside a container with --net=nat of an ordinary user's
+		os.Exit(code)
 	}
 	if in, args := insideOf(os.Args); in != nil {
 		os.Exit(execute(context.Background(), in, args))

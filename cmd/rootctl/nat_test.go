@@ -232,7 +232,7 @@ func childNamed(t *testing.T, pid int, name string) int {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if comm, _ := os.ReadFile("/proc/" + f + "/comm"); strings.HasPrefix(name+"\n", strings.TrimSpace(string(comm))) && len(comm) > 8 {
+			if comm, _ := os.ReadFile("/proc/" + f + "/comm"); string(comm) == name+"\n" {
 				return child
 			}
 		}

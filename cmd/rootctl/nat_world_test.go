@@ -36,7 +36,7 @@ type natWorld struct {
 	*fixture
 	cache     string
 	host, far netns.NsHandle
-	mounts    bool // the host has mounts of its own, with a /dev/net/tun for everybody
+	tun       os.FileMode // not 0: the host has mounts of its own, with a /dev/net/tun of this mode
 
 	mu    sync.Mutex
 	peers map[string]bool // whom the archive has seen
@@ -184,8 +184,8 @@ func answerNames(c net.PacketConn) {
 func (w *natWorld) start(t *testing.T, c *exec.Cmd) *exec.Cmd {
 	t.Helper()
 	w.at(t, w.host, func() error {
-		if w.mounts {
-			if err := ownTun(); err != nil {
+		if w.tun != 0 {
+			if err := ownTun(w.tun); err != nil {
 				return err
 			}
 		}
@@ -208,8 +208,8 @@ func (w *natWorld) run(t *testing.T, c *exec.Cmd) (stdout, stderr string, code i
 	return out.String(), errs.String(), c.ProcessState.ExitCode()
 }
 
-// ownTun gives this thread mounts of its own, where /dev/net/tun is everybody's, as distributions have it.
-func ownTun() error {
+// ownTun gives this thread mounts of its own, with a /dev/net/tun of a mode.
+func ownTun(mode os.FileMode) error {
 	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
 		return err
 	}
@@ -219,16 +219,13 @@ func ownTun() error {
 	if err := unix.Mount("tun", "/mnt", "tmpfs", 0, "mode=755"); err != nil {
 		return err
 	}
-	if err := unix.Mknod("/mnt/tun", unix.S_IFCHR|0o666, int(unix.Mkdev(10, 200))); err != nil {
+	if err := unix.Mknod("/mnt/tun", unix.S_IFCHR|0o600, int(unix.Mkdev(10, 200))); err != nil {
 		return err
 	}
-	if err := errors.Join(os.Chmod("/mnt/tun", 0o666), os.MkdirAll("/dev/net", 0o755)); err != nil {
+	if err := errors.Join(os.Chmod("/mnt/tun", mode), os.MkdirAll("/dev/net", 0o755)); err != nil {
 		return err
 	}
-	if _, err := os.Stat("/dev/net/tun"); err != nil {
-		return err
-	}
-	return unix.Mount("/mnt/tun", "/dev/net/tun", "", unix.MS_BIND, "")
+	return unix.Mount("/mnt", "/dev/net", "", unix.MS_BIND, "")
 }
 
 // natState is all of the host's network that a container of nat may change for as long as it runs.

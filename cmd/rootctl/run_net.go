@@ -55,15 +55,13 @@ func (n *netFlags) apply(s *runner.Spec) error {
 
 // netRun is the network of one run.
 type netRun struct {
-	claim *nat.Claim
+	claim *nat.Claim    // root's
+	user  *nat.UserMode // or a user's
 	ports []nat.Port
 }
 
 // prepareNet claims what must outlive this process, before the keeper starts.
 func (a *app) prepareNet(s *runner.Spec, keep *runner.Keep, n *netRun) error {
-	if a.inside != nil {
-		return withHint(errors.New("--net=nat needs the rights of root for now"), "sudo rootctl run --net=nat, or --net=host")
-	}
 	if s.ResolvConf == nil {
 		s.ResolvConf = nat.ResolvConf("/")
 	}
@@ -73,6 +71,9 @@ func (a *app) prepareNet(s *runner.Spec, keep *runner.Keep, n *netRun) error {
 			return err
 		}
 		n.ports = append(n.ports, port)
+	}
+	if a.inside != nil {
+		return a.prepareUserMode(s, keep, n)
 	}
 	var want netip.Prefix
 	if v := a.getenv("ROOTCTL_NAT_SUBNET"); v != "" {
@@ -94,10 +95,31 @@ func (a *app) prepareNet(s *runner.Spec, keep *runner.Keep, n *netRun) error {
 	return nil
 }
 
+// prepareUserMode finds the program for a container without rights over the host's network.
+func (a *app) prepareUserMode(s *runner.Spec, keep *runner.Keep, n *netRun) (err error) {
+	if n.user, err = nat.FindUserMode(filepath.SplitList(a.getenv("PATH"))); err != nil {
+		return err
+	}
+	if s.ResolvConf == nil {
+		s.ResolvConf = n.user.ResolvConf()
+	}
+	keep.Locks = append(keep.Locks, n.user.Lifeline)
+	return nil
+}
+
 // connect is done while the container waits.
-func (n *netRun) connect(_, netns int) error { return n.claim.Connect(netns, n.ports) }
+func (n *netRun) connect(pid, netns int) error {
+	if n.user != nil {
+		return n.user.Connect(pid, n.ports)
+	}
+	return n.claim.Connect(netns, n.ports)
+}
 
 func (n *netRun) close(a *app) {
+	if n.user != nil {
+		n.user.Close()
+		return
+	}
 	if err := n.claim.Close(); err != nil {
 		a.warn("%v", err)
 	}

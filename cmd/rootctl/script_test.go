@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/rootctl/rootctl/internal/debootstrap/testarchive"
+	"github.com/rootctl/rootctl/internal/nat"
 	"github.com/rootctl/rootctl/internal/runner"
 )
 
@@ -21,6 +22,9 @@ import (
 func TestMain(m *testing.M) {
 	if runner.Main(os.Args) || sweepNet(os.Args) {
 		return
+	}
+	if code, is := nat.WardenMain(os.Args); is {
+		os.Exit(code)
 	}
 	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], probeName) {
 		probeMain(os.Args[1:])
