@@ -129,7 +129,9 @@ func makeBridge(st state) error {
 	if _, err := netlink.LinkByName(st.Bridge); err == nil {
 		return nil
 	}
-	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: st.Bridge}}
+	// An address of its own: else it takes that of a container's end, and changes it under the others when that one goes.
+	mac := append(net.HardwareAddr{0x02, 0x72}, gateway(st.Subnet).AsSlice()...)
+	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: st.Bridge, HardwareAddr: mac}}
 	if err := netlink.LinkAdd(br); err != nil {
 		return err
 	}
