@@ -102,7 +102,9 @@ func (c *container) feed(root owner, binds bindTrees) error {
 		defer unix.Close(fd)
 		users = fd
 	}
-	c.rememberMounts()
+	if err := c.rememberSpace(); err != nil {
+		return err
+	}
 	if err := c.guard(); err != nil {
 		return err
 	}
@@ -128,6 +130,7 @@ func (c *container) guard() error {
 	if c.opts.Keep != nil {
 		keep = *c.opts.Keep
 	}
+	keep.Space = c.space
 	if c.spec.KeepWork {
 		keep.Remove = append(slices.Clone(keep.Remove), c.spec.Work+"/u", c.spec.Work+"/w/work")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
 	"strconv"
@@ -47,6 +48,7 @@ func StartGuard(keep Keep) (*Guard, error) {
 	pid, errno := forkTable(t.calls, t.mem, 0, nil, ^uintptr(0))
 	runtime.KeepAlive(t)
 	runtime.KeepAlive(keep.Locks)
+	runtime.KeepAlive(keep.Space)
 	if errno != 0 {
 		unix.Close(sp[0])
 		return nil, stepError(op, "clone", errno)
@@ -68,12 +70,17 @@ const (
 //	kill the init
 //	clean: execute our own program, which waits for the init and removes the paths
 //
-// It holds nothing but the locks, its socket and its own program.
+// It holds nothing but the locks, its socket, its own program and perhaps a namespace.
 func keeperTable(keep Keep, sock, self, null int) *table {
 	t := newTable(64)
 	locks := make([]int, len(keep.Locks))
 	for i, f := range keep.Locks {
 		locks[i] = int(f.Fd())
+	}
+	space, held := "", locks
+	if keep.Space != nil {
+		held = append(slices.Clone(locks), int(keep.Space.Fd()))
+		space = strconv.Itoa(int(keep.Space.Fd()))
 	}
 	all := ^uint64(0)
 	t.add("rt_sigprocmask", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, hold(t, &all), 0, 8).ignore()
@@ -81,7 +88,7 @@ func keeperTable(keep Keep, sock, self, null int) *table {
 	for i := range 3 {
 		t.add("dup3", unix.SYS_DUP3, null, i, 0)
 	}
-	open := append([]int{sock, self}, locks...)
+	open := append([]int{sock, self}, held...)
 	slices.Sort(open)
 	t.closeAllBut(slices.Compact(open)...)
 	t.add("chdir", unix.SYS_CHDIR, "/").ignore()
@@ -102,12 +109,14 @@ func keeperTable(keep Keep, sock, self, null int) *table {
 	t.add("dup3", unix.SYS_DUP3, keepFD, sock, 0) // the pidfd keeps the socket's number, which is known here
 	t.calls[lonely].jump = uint16(t.here())
 	numbers := make([]string, len(locks))
-	for i, fd := range locks {
+	for i, fd := range held {
 		t.add("fcntl", unix.SYS_FCNTL, fd, unix.F_SETFD, 0)
-		numbers[i] = strconv.Itoa(fd)
+		if i < len(locks) {
+			numbers[i] = strconv.Itoa(fd)
+		}
 	}
 	t.add("fcntl", unix.SYS_FCNTL, sock, unix.F_SETFD, 0)
-	argv := append([]string{keeperName, strconv.Itoa(sock), strings.Join(numbers, ","), strconv.Itoa(len(keep.After))}, keep.After...)
+	argv := append([]string{keeperName, strconv.Itoa(sock), strings.Join(numbers, ","), space, strconv.Itoa(len(keep.After))}, keep.After...)
 	argv = append(argv, keep.Remove...)
 	t.add("execveat", unix.SYS_EXECVEAT, self, "", t.vector(argv), t.vector([]string{"GOMAXPROCS=2"}), unix.AT_EMPTY_PATH).ignore()
 
@@ -153,20 +162,25 @@ func reap(pid int) unix.WaitStatus {
 // Main carries out what this package re-executes the program for and says whether it did; the program's own main must
 // call it before anything else and return if it did.
 func Main(args []string) bool {
-	if len(args) < 4 || args[0] != keeperName {
+	if len(args) < 5 || args[0] != keeperName {
 		return false
 	}
 	if fd, err := strconv.Atoi(args[1]); err == nil {
 		awaitEnd(fd)
 	}
+	if fd, err := strconv.Atoi(args[3]); err == nil {
+		space := os.NewFile(uintptr(fd), "namespace")
+		endOthers(space)
+		space.Close()
+	}
 	// Nobody is left to tell. What could not be removed is found by the next sweep of the cache.
-	after, err := strconv.Atoi(args[3])
-	if err != nil || after < 0 || len(args) < 4+after {
+	after, err := strconv.Atoi(args[4])
+	if err != nil || after < 0 || len(args) < 5+after {
 		return true
 	}
-	_ = removePaths(context.Background(), args[4+after:])
+	_ = removePaths(context.Background(), args[5+after:])
 	if after > 0 {
-		_ = unix.Exec("/proc/self/exe", args[4:4+after], []string{"GOMAXPROCS=2"})
+		_ = unix.Exec("/proc/self/exe", args[5:5+after], []string{"GOMAXPROCS=2"})
 	}
 	return true
 }

@@ -62,7 +62,7 @@ type container struct {
 	stop   *stopper
 	clerk  *clerk
 
-	mounts nsID // of the init, if it shares the host's processes
+	space *os.File // a namespace of the init, if it shares the host's processes
 
 	pid   int
 	pidfd int
@@ -140,7 +140,7 @@ func (c *container) wait() (Status, error) {
 	if err != 0 {
 		return Status{Code: 125}, fmt.Errorf("wait for the container: %w", err)
 	}
-	endOthers(c.mounts)
+	c.endSpace()
 	ws := reap(c.pid)
 	c.pid = 0
 	st := c.stop.status(ws)
@@ -158,6 +158,7 @@ func (c *container) abandon() {
 	if c.stop != nil {
 		c.stop.close()
 	}
+	c.endSpace()
 	reap(c.pid)
 	c.pid = 0
 }

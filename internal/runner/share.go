@@ -1,8 +1,6 @@
 package runner
 
 import (
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 
@@ -68,53 +66,4 @@ func (l *lowering) hidden(o *Op) {
 func (l *lowering) bareTerminals() {
 	l.filesystem("devpts", attrsDev, []string{"newinstance", "ptmxmode=0666", "mode=0620"}, slotTmp)
 	l.add("openat", unix.SYS_OPENAT, slotTmp, "ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NOFOLLOW).to(slotPty)
-}
-
-// endOthers kills what is left of a container that shares the host's processes: no end of a PID namespace does it.
-// They are known by their mount namespace; pidfd is that of the init, not yet reaped.
-func endOthers(mounts nsID) {
-	if mounts == (nsID{}) {
-		return
-	}
-	for range 100 { // what forks meanwhile is found by the next round
-		found := false
-		dirs, _ := filepath.Glob("/proc/[0-9]*")
-		for _, d := range dirs {
-			pid, err := strconv.Atoi(filepath.Base(d))
-			if err != nil || mountsOf(pid) != mounts {
-				continue
-			}
-			fd, err := unix.PidfdOpen(pid, 0)
-			if err != nil {
-				continue
-			}
-			if mountsOf(pid) == mounts && unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil {
-				found = true
-			}
-			unix.Close(fd)
-		}
-		if !found {
-			return
-		}
-	}
-}
-
-// nsID tells namespaces apart while one of their processes lives.
-type nsID struct{ dev, ino uint64 }
-
-func mountsOf(pid int) nsID {
-	var st unix.Stat_t
-	if unix.Stat(procPath(pid, "ns/mnt"), &st) != nil {
-		return nsID{}
-	}
-	return nsID{uint64(st.Dev), st.Ino}
-}
-
-// rememberMounts is called while the init waits, so that it has mounts of its own.
-func (c *container) rememberMounts() {
-	if c.spec.shares("pid") {
-		if c.mounts = mountsOf(c.pid); c.mounts == mountsOf(os.Getpid()) {
-			c.mounts = nsID{} // never ours
-		}
-	}
 }

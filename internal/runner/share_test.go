@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -51,6 +52,55 @@ func TestSharePIDLeavesNothing(t *testing.T) {
 	s.Share = []string{"pid"}
 	must(t, s)
 	eventually(t, "the sleeps end", func() bool { return len(processes(t, "sleep\x007331")) == 0 })
+}
+
+// TestSharePIDKilled: SIGKILL of the host process ends all of them, those with namespaces of their own too.
+func TestSharePIDKilled(t *testing.T) {
+	root := sharedRoot(t)
+	for _, c := range []struct {
+		summary string
+		spec    Spec
+	}{
+		{"user namespace", Spec{Seccomp: "none"}},
+		{"host's users", Spec{UserNS: "host"}},
+	} {
+		t.Run(c.summary, func(t *testing.T) {
+			work := filepath.Join(t.TempDir(), "work")
+			if err := os.Mkdir(work, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			mark := sleeper()
+			s := c.spec
+			s.Share, s.Lower, s.Work, s.Env = []string{"pid"}, []string{root}, work, []string{"PATH=/bin:/usr/bin"}
+			s.Argv = []string{"sh", "-c", "setpriv --reuid 1000 sleep $0 & setpriv --pdeathsig clear sleep $0 & while :; do sh -c 'sleep 0.01 # '$0; done & echo x; sleep $0", mark}
+			if s.UserNS == "" {
+				s.Argv[2] = "unshare --user --mount sleep $0 & " + s.Argv[2]
+			}
+			cmd := startHelper(t, job{Spec: s, Remove: []string{work}}, nil, nil, os.Stderr)
+			eventually(t, "they all run", func() bool { return len(processes(t, "sleep\x00"+mark)) >= 3 })
+			cmd.Process.Kill()
+			cmd.Wait()
+			eventually(t, "no process", func() bool { return len(processes(t, mark)) == 0 })
+			eventually(t, "no copy", func() bool { return !exists(work) })
+			eventually(t, "no keeper", func() bool { return len(processes(t, work)) == 0 })
+		})
+	}
+}
+
+// TestSharePIDRefusedStart: a command that has been executed and is refused then ends with all it has begun.
+func TestSharePIDRefusedStart(t *testing.T) {
+	mark := sleeper()
+	s := shell(t, "sleep "+mark+" & sleep "+mark)
+	s.Share = []string{"pid"}
+	begun := 0
+	try(t, s, Options{Started: func(Process) error {
+		begun = started(t, "sleep\x00"+mark)
+		return errors.New("refused")
+	}})
+	if begun == 0 {
+		t.Error("it did not start")
+	}
+	eventually(t, "no process", func() bool { return len(processes(t, mark)) == 0 })
 }
 
 func TestBare(t *testing.T) {

@@ -157,6 +157,8 @@ func (o Options) ByPath() Options {
 type Keep struct {
 	Locks  []*os.File
 	Remove []string
+	// Space, if set, is a user or mount namespace whose processes are killed.
+	Space *os.File
 	// After is a command line of this program, by a first word it knows, that the keeper executes last.
 	After []string
 }
