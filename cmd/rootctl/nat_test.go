@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rootctl/rootctl/internal/runner"
 )
 
 // probed is rootctl run with this binary as the command, and flags before the root's name.
@@ -288,16 +290,96 @@ func (w *natWorld) removeTables(t *testing.T) {
 	w.at(t, w.host, func() error { return exec.Command("nft", "flush", "ruleset").Run() })
 }
 
-// testForwardDrops: somebody lets nothing through, and there is no chain for others.
+// testForwardDrops: somebody lets nothing through, and there is no chain for others. pasta does without, else the run is
+// refused.
 func (w *natWorld) testForwardDrops(t *testing.T) {
-	w.iptables(t, "-P FORWARD DROP")
-	defer w.removeTables(t)
-	before := w.natState(t)
-	_, errs, code := w.run(t, w.probed([]string{"--net=nat"}, "links"))
-	if code != 125 || !strings.Contains(errs, "FORWARD") || !strings.Contains(errs, "hint: ") {
+	for _, x := range []struct{ name, program, rules string }{{"nft", "iptables-nft", "filter"}, {"legacy", "iptables-legacy", "filter (iptables-legacy)"}} {
+		t.Run(x.name, func(t *testing.T) {
+			if within(w.host, exec.Command(x.program, "-S").Run) != nil {
+				t.Logf("%s does not work here: this kernel has no such tables", x.program)
+				return
+			}
+			w.policy(t, x.program, "DROP")
+			defer w.removeTables(t)
+			defer w.policy(t, x.program, "ACCEPT")
+			before := w.natState(t)
+			c := w.probed([]string{"--net=nat"}, "links")
+			c.Env = append(c.Env, "PATH=/nowhere")
+			_, errs, code := w.run(t, c)
+			if code != 125 || !strings.Contains(errs, "FORWARD of table "+x.rules) || !strings.Contains(errs, "hint: install passt") {
+				t.Errorf("without pasta: code %d: %s", code, errs)
+			}
+			for _, users := range []string{"own", "host"} {
+				out, errs, code := w.run(t, w.probed([]string{"--net=nat", "--dns", natFar, "--userns=" + users}, "get", "http://"+natArchive+"/whoami"))
+				if code != 0 || out != natHost+"\n" {
+					t.Errorf("through pasta, --userns=%s: code %d: %q %q", users, code, out, errs)
+				}
+			}
+			if after := w.natState(t); after != before {
+				t.Errorf("the host was changed:\n%s\nbefore:\n%s", after, before)
+			}
+		})
+	}
+}
+
+func (w *natWorld) policy(t *testing.T, program, policy string) {
+	t.Helper()
+	w.at(t, w.host, func() error {
+		out, err := exec.Command(program, "-P", "FORWARD", policy).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%s: %w: %s", program, err, out)
+		}
+		return nil
+	})
+}
+
+// TestCAFile: the authorities of --ca-file are inside, beside the root's own.
+func TestCAFile(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: containers")
+	}
+	f := newFixture(t)
+	dir := filepath.Join(t.TempDir(), "cache")
+	f.build(t, dir)
+	mine := filepath.Join(t.TempDir(), "ours.pem")
+	pem := "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+	if err := os.WriteFile(mine, []byte(pem), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	script := "cat /etc/ssl/certs/ca-certificates.crt; echo $SSL_CERT_FILE $CURL_CA_BUNDLE"
+	run := func(args ...string) (string, string, int) {
+		return outcome(t, f.command(dir, append([]string{"run", "-q", "--no-build"}, args...)...))
+	}
+	out, errs, code := run("--net=host", "--ca-file", mine, "--env", "CURL_CA_BUNDLE=/mine", "fixture", "sh", "-c", script)
+	if code != 0 || out != pem+"/etc/ssl/certs/ca-certificates.crt /mine\n" {
+		t.Errorf("code %d: %q %s", code, out, errs)
+	}
+	if out, _, _ := run("--ca-file", mine, "fixture", "sh", "-c", script); out != "\n" {
+		t.Errorf("without a network: %q", out)
+	}
+	if _, errs, code := run("--net=host", "--ca-file", "/etc/passwd", "fixture", "true"); code != 125 || !strings.Contains(errs, "holds no certificate") {
 		t.Errorf("code %d: %s", code, errs)
 	}
-	if after := w.natState(t); after != before {
-		t.Errorf("a refused run changed the host:\n%s\nbefore:\n%s", after, before)
+	// A root with authorities, and some with a trap in their place.
+	for name, x := range map[string]struct {
+		make func(tree string) error
+		want string
+	}{
+		"own": {func(tree string) error {
+			return os.WriteFile(filepath.Join(tree, caBundle), []byte("own"), 0o644)
+		}, "own\n" + pem},
+		"link": {func(tree string) error { return os.Symlink("/etc/shadow", filepath.Join(tree, caBundle)) }, ""},
+		"pipe": {func(tree string) error { return unix.Mkfifo(filepath.Join(tree, caBundle), 0o644) }, ""},
+	} {
+		tree := t.TempDir()
+		err := errors.Join(os.MkdirAll(filepath.Join(tree, "etc/ssl/certs"), 0o755), x.make(tree))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := runner.Spec{Net: "host"}
+		err = putCA(mine, &s, tree)
+		if (err == nil) != (x.want != "") || err == nil && string(s.Files[0].Data) != x.want {
+			t.Errorf("%s: %v, %+v", name, err, s.Files)
+		}
 	}
 }

@@ -116,6 +116,9 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 	if err := fl.become(&spec, lease.Tree); err != nil {
 		return fmt.Errorf("run %s: %w", name, err)
 	}
+	if err := putCA(sel.caFile, &spec, lease.Tree); err != nil {
+		return fmt.Errorf("run %s: %w", name, err)
+	}
 	if len(spec.Argv) == 0 {
 		spec.Argv = []string{"sh"}
 		if inRoot(lease.Tree, "bash") {

@@ -75,6 +75,15 @@ func (a *app) prepareNet(s *runner.Spec, keep *runner.Keep, n *netRun) error {
 	if a.inside != nil {
 		return a.prepareUserMode(s, keep, n)
 	}
+	var blocked *nat.Blocked
+	if err := nat.CheckForward(); errors.As(err, &blocked) {
+		if a.prepareUserMode(s, keep, n) != nil {
+			return err
+		}
+		n.user.Root = true
+		a.say("note: %v: this container's network goes through %s", blocked, n.user.Program())
+		return nil
+	}
 	var want netip.Prefix
 	if v := a.getenv("ROOTCTL_NAT_SUBNET"); v != "" {
 		p, err := netip.ParsePrefix(v)

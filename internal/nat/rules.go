@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"os/exec"
 	"slices"
+	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -22,7 +25,38 @@ func (e *Blocked) Error() string {
 
 // Hint is the next step for the user.
 func (e *Blocked) Hint() string {
-	return "let it accept what comes from and goes to rootctl0, or add a chain DOCKER-USER to it; or --net=host"
+	return "install passt or slirp4netns, which do without; or let the chain accept what comes from and goes to rootctl0; or --net=host"
+}
+
+// CheckForward returns a *Blocked if the host forwards nothing and no rule of ours could change that.
+func CheckForward() error {
+	if err := legacyForward(); err != nil {
+		return err
+	}
+	c, err := nftables.New()
+	if err != nil {
+		return rulesError(err)
+	}
+	_, err = dockerChain(c)
+	return err
+}
+
+// legacyForward looks at the rules that nftables does not show, where the kernel has some.
+func legacyForward() error {
+	names, err := os.ReadFile("/proc/thread-self/net/ip_tables_names")
+	if err != nil || !slices.Contains(strings.Fields(string(names)), "filter") {
+		return nil // no such tables here
+	}
+	for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin"} {
+		out, err := exec.Command(dir+"/iptables-legacy", "-S", "FORWARD").Output()
+		if err == nil {
+			if strings.HasPrefix(string(out), "-P FORWARD DROP") {
+				return &Blocked{"filter (iptables-legacy)", "FORWARD"}
+			}
+			return nil
+		}
+	}
+	return nil
 }
 
 func ifname(key expr.MetaKey, op expr.CmpOp, name string) []expr.Any {

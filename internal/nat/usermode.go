@@ -26,6 +26,8 @@ import (
 type UserMode struct {
 	// Lifeline is to be held by whoever may have to outlive this process, never by the container.
 	Lifeline *os.File
+	// Root says that this process is the host's root.
+	Root bool
 
 	program string
 	slirp   bool
@@ -55,7 +57,7 @@ func FindUserMode(path []string) (*UserMode, error) {
 		}
 	}
 	if u.program == "" {
-		return nil, &Error{Problem: "--net=nat without root needs pasta or slirp4netns, and neither is in PATH", Fix: "sudo apt-get install passt, or slirp4netns; or --net=host"}
+		return nil, &Error{Problem: "this network needs pasta or slirp4netns, and neither is in PATH", Fix: "sudo apt-get install passt, or slirp4netns; or --net=host"}
 	}
 	tun, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -80,13 +82,19 @@ func (u *UserMode) ResolvConf() []byte {
 	return []byte("nameserver " + pastaDNS + "\n")
 }
 
+// Program is the name of the program.
+func (u *UserMode) Program() string { return filepath.Base(u.program) }
+
 const pastaDNS = "169.254.1.1"
 
 // command is the program's command line for a container. slirp4netns gets its ports later.
-func (u *UserMode) command(ports []Port, api string) []string {
+func (u *UserMode) command(ownUsers bool, ports []Port, api string) []string {
 	user, netns := wardenPlace+"/user", wardenPlace+"/net"
 	if u.slirp {
-		args := []string{u.program, "--configure", "--mtu=65520", "--disable-host-loopback", "--netns-type=path", "--userns-path=" + user}
+		args := []string{u.program, "--configure", "--mtu=65520", "--disable-host-loopback", "--netns-type=path"}
+		if ownUsers {
+			args = append(args, "--userns-path="+user)
+		}
 		if api != "" {
 			args = append(args, "--api-socket="+api)
 		}
@@ -106,6 +114,12 @@ func (u *UserMode) command(ports []Port, api string) []string {
 			args = append(args, "--"+proto+"-ports", "none")
 		}
 	}
+	if u.Root { // else it would become a user that may not enter the namespaces
+		args = append(args, "--runas", "0:0")
+	}
+	if !ownUsers {
+		return append(args, "--netns-only", "--netns", netns)
+	}
 	return append(args, "--userns", user, "--netns", netns)
 }
 
@@ -118,7 +132,7 @@ func (u *UserMode) Connect(pid int, ports []Port) error {
 	if api != "" {
 		defer os.RemoveAll(filepath.Dir(api))
 	}
-	if err := u.start(pid, u.command(ports, api)); err != nil {
+	if err := u.start(pid, u.command(ownUsers(pid), ports, api)); err != nil {
 		return err
 	}
 	limit := time.Now().Add(startLimit)
@@ -220,6 +234,12 @@ func (u *UserMode) Close() {
 	if u.said != nil {
 		u.said.Close()
 	}
+}
+
+// ownUsers says whether a process has another user namespace than this one.
+func ownUsers(pid int) bool {
+	var ours, theirs unix.Stat_t
+	return unix.Stat("/proc/self/ns/user", &ours) != nil || unix.Stat("/proc/"+strconv.Itoa(pid)+"/ns/user", &theirs) != nil || ours.Ino != theirs.Ino
 }
 
 // hasRoute says whether a process's network has a default route.
