@@ -253,7 +253,7 @@ func keyOfSession(t *testing.T, s *Spec) {
 		t.Skip("needs amd64: a program of a few instructions")
 	}
 	runtime.LockOSThread() // until the thread ends with the test
-	if _, err := unix.KeyctlJoinSessionKeyring(""); err != nil {
+	if _, err := unix.KeyctlJoinSessionKeyring("guards"); err != nil {
 		t.Fatal(err)
 	}
 	id, err := unix.AddKey("user", "guards", []byte("secret"), unix.KEY_SPEC_SESSION_KEYRING)
