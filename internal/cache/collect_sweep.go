@@ -195,6 +195,11 @@ func (c *collection) scratch() error {
 		if err != nil {
 			return err
 		}
+		if isKept(path) {
+			lock.Close()
+			c.out.InUse = append(c.out.InUse, Item{KindScratch, "scratch/" + n, treeBytes(path), "a container keeps it"})
+			continue
+		}
 		err = c.away(Item{KindScratch, "scratch/" + n, treeBytes(path), "all"}, path)
 		if err == nil && !c.o.DryRun {
 			err = os.Remove(path + ".lock")

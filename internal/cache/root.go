@@ -307,6 +307,9 @@ func (s *Store) unlinkRoot(d Digest, brokenOnly bool) (string, error) {
 		return "", err
 	}
 	defer lock.Close()
+	if kept, err := s.isUnderCopy(d); kept || err != nil {
+		return "", errors.Join(err, ErrBusy)
+	}
 	if brokenOnly && s.hasRoot(d) {
 		return "", ErrBusy // published meanwhile
 	}

@@ -34,6 +34,10 @@ func (s *Store) Scratch() (*Scratch, error) {
 		if err == unix.EWOULDBLOCK {
 			continue
 		}
+		if err == nil && isKept(path) {
+			lock.Close()
+			continue
+		}
 		if err == nil {
 			if err = s.readyScratch(path); err == nil {
 				return &Scratch{path, lock}, nil
@@ -103,6 +107,9 @@ func (s *Store) sweepScratch(name string, dry bool) (bool, error) {
 		return false, busy(err)
 	}
 	defer lock.Close()
+	if isKept(path) {
+		return false, nil
+	}
 	_, err = os.Lstat(filepath.Join(path, "u"))
 	if dry {
 		return err == nil, nil

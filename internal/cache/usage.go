@@ -198,6 +198,9 @@ func (s *Store) mendStamp(d Digest) {
 
 // inUse reports whether anyone has the root leased.
 func (s *Store) inUse(d Digest) bool {
+	if kept, err := s.isUnderCopy(d); kept || err != nil {
+		return true
+	}
 	lock, err := s.lockRoot(context.Background(), d, unix.LOCK_EX|unix.LOCK_NB)
 	closeLock(lock)
 	return lock == nil || err != nil

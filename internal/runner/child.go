@@ -132,7 +132,10 @@ func (c *container) guard() error {
 	}
 	keep.Space = c.space
 	if c.spec.KeepWork {
-		keep.Remove = append(slices.Clone(keep.Remove), c.spec.Work+"/u", c.spec.Work+"/w/work")
+		keep.Remove = append(slices.Clone(keep.Remove), c.spec.Work+"/w/work")
+		if !c.spec.KeepCopy {
+			keep.Remove = append(keep.Remove, c.spec.Work+"/u")
+		}
 	}
 	var err error
 	if c.keeper, err = StartGuard(keep); err != nil {

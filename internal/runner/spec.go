@@ -91,6 +91,8 @@ type Spec struct {
 	// KeepWork says that what a run makes in Work goes with it, all but a directory w that the next run finds there: on
 	// a file system that discards freed blocks at once, each directory removed costs a request to the disk.
 	KeepWork bool `json:"keep_work,omitempty"`
+	// KeepCopy says that what the run changed stays in Work's directory u, whoever is killed.
+	KeepCopy bool `json:"keep_copy,omitempty"`
 	// EtcBelow says that the first of Lower holds EtcFiles, which are then not made.
 	EtcBelow bool `json:"etc_below,omitempty"`
 }

@@ -9,14 +9,13 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rootctl/rootctl/internal/runner"
 )
 
-// Mark notes which process is the container's init, so that no later one of the same number is taken for it. pidfd may
-// be -1.
-func (c *Container) Mark(pid, pidfd int) {
-	c.PID, c.BootID = pid, BootID()
-	c.StartTime, _ = StartTime(pid) // 0 if it has ended already
-	c.PidfdInode = pidfdInode(pidfd)
+// Mark notes which process is the container's init, so that no later one of the same number is taken for it.
+func (c *Container) Mark(p runner.Process) {
+	c.PID, c.StartTime, c.PidfdInode, c.BootID = p.PID, p.StartTime, p.PidfdInode, BootID()
 }
 
 // BootID is different after each start of the machine.

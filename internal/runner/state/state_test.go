@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rootctl/rootctl/internal/runner"
 )
 
 func open(t *testing.T) *Dir {
@@ -72,6 +74,15 @@ func TestNames(t *testing.T) {
 	}
 }
 
+func process(t *testing.T, c *exec.Cmd) runner.Process {
+	t.Helper()
+	p, err := runner.ProcessOf(c.Process.Pid, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 // TestSweep: what neither monitor nor keeper looks after is ended; a process that merely has the number is not.
 func TestSweep(t *testing.T) {
 	d := open(t)
@@ -85,10 +96,10 @@ func TestSweep(t *testing.T) {
 	}
 	defer func() { _ = bystander.Process.Kill(); _ = bystander.Wait() }()
 	mine, reused, booted, kept := &Container{}, &Container{}, &Container{}, &Container{Keep: true}
-	mine.Mark(left.Process.Pid, -1)
-	reused.Mark(bystander.Process.Pid, -1)
+	mine.Mark(process(t, left))
+	reused.Mark(process(t, bystander))
 	reused.StartTime--
-	booted.Mark(bystander.Process.Pid, -1)
+	booted.Mark(process(t, bystander))
 	booted.BootID = "another"
 	for _, c := range []*Container{mine, reused, booted, kept} {
 		create(t, d, c).Close()

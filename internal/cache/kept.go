@@ -1,0 +1,100 @@
+package cache
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A kept copy is a scratch folder N with a file N.kept beside it that holds the digest of the root it stands on. Whoever
+// makes that file holds the folder's lock. While it is there, after a start of the machine too, no container claims the
+// folder, and no collection takes it or its root.
+
+func keptMark(path string) string { return path + ".kept" }
+
+func isKept(path string) bool {
+	_, err := os.Lstat(keptMark(path))
+	return !errors.Is(err, fs.ErrNotExist) // what cannot be looked at is left alone
+}
+
+// Keep makes the folder, which must be claimed, survive its container: until Discard. The caller holds a lease of root.
+func (c *Scratch) Keep(root Digest) error {
+	f, err := os.OpenFile(keptMark(c.Path)+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+	if err == nil {
+		_, err = f.WriteString(string(root))
+		err = errors.Join(err, f.Sync(), f.Close())
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), keptMark(c.Path))
+	}
+	if err != nil {
+		return fmt.Errorf("keep scratch folder: %w", err)
+	}
+	return nil
+}
+
+// Discard removes a kept copy by its path, one of this cache's scratch folders; ErrBusy while its container or keeper
+// has it. What is gone already is no error.
+func (s *Store) Discard(path string) error {
+	if s.readOnly {
+		return ErrReadOnly
+	}
+	n := filepath.Base(path)
+	if n == "" || strings.Trim(n, "0123456789") != "" || path != s.path("scratch", n) {
+		return fmt.Errorf("discard copy: %s is no scratch folder of the cache %s", path, s.dir)
+	}
+	if !isKept(path) { // the folder may be another container's by now
+		return nil
+	}
+	lock, err := s.openScratch(path + ".lock")
+	if err != nil {
+		return fmt.Errorf("discard copy %s: %w", path, busy(err))
+	}
+	defer lock.Close()
+	if !isKept(path) {
+		return nil
+	}
+	err = s.readyScratch(path)
+	if err == nil {
+		err = os.Remove(keptMark(path))
+	}
+	if err != nil {
+		return fmt.Errorf("discard copy: %w", s.fault(err))
+	}
+	return nil
+}
+
+// isUnderCopy says whether a kept copy stands on root d.
+func (s *Store) isUnderCopy(d Digest) (bool, error) {
+	names, err := s.listDir("scratch")
+	if err != nil {
+		return false, err
+	}
+	for _, n := range names {
+		if !strings.HasSuffix(n, ".kept") {
+			continue
+		}
+		f, err := os.OpenFile(s.path("scratch", n), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		b, err := io.ReadAll(io.LimitReader(f, 128))
+		f.Close()
+		if err != nil {
+			return false, err
+		}
+		if Digest(b) == d {
+			return true, nil
+		}
+	}
+	return false, nil
+}
