@@ -38,6 +38,7 @@ type app struct {
 	signals  signalSource
 
 	exit      int  // exit code of a verb that succeeded, e.g. that of the command run
+	monitor   bool // of a detached container
 	verbIsRun bool // failures are 125
 }
 
@@ -60,6 +61,8 @@ func newRootCommand(a *app) *cobra.Command {
 	f.StringVar(&a.cacheDir, "cache", "", "cache `folder` (default $ROOTCTL_CACHE, else /var/cache/rootctl for root, else the user's cache folder)")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print results and errors only")
 	f.BoolVarP(&a.verbose, "verbose", "v", false, "log what is done to stderr")
+	f.BoolVar(&a.monitor, "monitor", false, "")
+	f.Lookup("monitor").Hidden = true // detach's
 	c.SetFlagErrorFunc(badFlag)
 	c.DisableSuggestions = true // noVerb has them
 	c.AddCommand(newRunCommand(a), newExecCommand(a))
@@ -69,6 +72,7 @@ func newRootCommand(a *app) *cobra.Command {
 	}
 	c.AddCommand(newBuildCommand(a), newLockCommand(a), newLsCommand(a), newShowCommand(a),
 		newTagCommand(a), newUntagCommand(a), newSuitesCommand(a), newExportCommand(a), newImportCommand(a), newCacheCommand(a), newDoctorCommand(a))
+	c.AddCommand(newPsCommand(a), newInspectCommand(a), newLogsCommand(a), newStopCommand(a), newKillCommand(a), newWaitCommand(a), newRmCommand(a))
 	arrange(c)
 	return c
 }

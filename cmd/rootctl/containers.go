@@ -26,7 +26,7 @@ func recordsPath(getenv func(string) string, uid int) string {
 
 // joinable finds a running container by name or ID and says how to join it.
 func (a *app) joinable(verb, name string) (*state.Container, *runner.Target, error) {
-	dir, err := state.Open(recordsPath(a.getenv, os.Geteuid()))
+	dir, err := a.openState()
 	if err != nil {
 		return nil, nil, err
 	}

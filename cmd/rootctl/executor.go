@@ -103,7 +103,7 @@ func (e *executor) exec(ctx context.Context, spec runner.Spec, keep *runner.Keep
 const idsDir = "/run/rootctl/ids"
 
 // runIn runs spec in a fresh copy of the leased root; the copy is gone when it returns.
-func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease, spec runner.Spec, inMemory bool) (runner.Status, error) {
+func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease, spec runner.Spec, fl *runFlags, name string) (runner.Status, error) {
 	// From here on signals are the command's: the runner passes them in, so ctx must not stop it as well. To take
 	// them over needs threads, which are made while the copy is prepared.
 	signals, taken := make(chan os.Signal, 8), make(chan struct{})
@@ -119,13 +119,36 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 	if f := lease.LockFile(); f != nil { // nil in a read-only cache, where nothing can be removed
 		keep.Locks = append(keep.Locks, f)
 	}
-	if !store.ReadOnly() && !inMemory { // else what the copy changes stays in memory
+	rec, err := a.newRecord(&fl.stateFlags, name, lease, store)
+	if err != nil {
+		return runner.Status{}, err
+	}
+	begun := false
+	defer func() {
+		if !begun && rec.Handle != nil {
+			_ = rec.Remove() // the next sweep does it
+		}
+	}()
+	rec.hold(keep)
+	if !store.ReadOnly() && !fl.inMemory() { // else what the copy changes stays in memory
 		scratch, err := store.Scratch()
 		if err != nil {
 			return runner.Status{}, err
 		}
 		defer scratch.Close()
 		spec.Work, spec.KeepWork = scratch.Path, true
+		if rec.Handle != nil && rec.Keep {
+			rec.Copy, spec.KeepCopy = scratch.Path, true
+			if err := scratch.Keep(lease.Root); err != nil {
+				return runner.Status{}, err
+			}
+			defer func() {
+				if !begun || rec.Ended.IsZero() { // the command was not executed
+					scratch.Close()
+					_ = store.Discard(scratch.Path) // an error leaves an empty folder
+				}
+			}()
+		}
 		keep.Locks = append(keep.Locks, scratch.LockFile())
 	}
 	if !a.inside.idsOf(&spec) && spec.UserNS == "own" {
@@ -180,7 +203,8 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 	if a.byPath {
 		options = options.ByPath()
 	}
-	return runner.Run(context.WithoutCancel(ctx), spec, options)
+	begun = true
+	return a.withRecord(ctx, store, rec, spec, options)
 }
 
 // etcLayer is a folder of the cache that holds what a copy's /etc gets.

@@ -9,6 +9,7 @@ import (
 // groups are the headings of rootctl --help and the verbs below each.
 var groups = [...]struct{ title, verbs string }{
 	{"Make and use roots:", " run build lock "},
+	{"Containers:", " ps inspect logs stop kill wait rm "},
 	{"Look:", " ls show suites doctor "},
 	{"Containers:", " exec "},
 	{"Name and move:", " tag untag export import "},
@@ -45,5 +46,5 @@ func arrange(root *cobra.Command) {
 			return verb.Help()
 		},
 	})
-	root.SetHelpCommandGroupID(groups[1].title)
+	root.SetHelpCommandGroupID(groups[2].title)
 }

@@ -140,6 +140,7 @@ func (a *app) enter() (done bool, err error) {
 	if dir, err := a.cachePath(); err == nil { // inside, the user is another and so would be the folder
 		env = append(env, "ROOTCTL_CACHE="+dir)
 	}
+	env = append(env, "ROOTCTL_STATE="+a.stateDir())
 	in, err := runner.Enter(m, a.insideArgs(m), env)
 	var refused *runner.MapError
 	if errors.As(err, &refused) {

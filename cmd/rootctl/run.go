@@ -31,6 +31,7 @@ type runFlags struct {
 	commandFlags
 	learn learnFlags
 	guardFlags
+	stateFlags
 }
 
 func newRunCommand(a *app) *cobra.Command {
@@ -71,6 +72,7 @@ func newRunCommand(a *app) *cobra.Command {
 	fl.commandFlags.register(f)
 	fl.learn.register(f)
 	fl.guardFlags.register(f)
+	fl.stateFlags.register(f)
 	sel.register(f)
 	sel.registerLock(f)
 	return c
@@ -96,6 +98,14 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 	spec, err := a.spec(fl, argv)
 	if err != nil {
 		return err
+	}
+	if err := fl.stateFlags.check(fl.inMemory()); err != nil {
+		return err
+	}
+	if a.monitor {
+		spec.TTY = false
+	} else if fl.detach {
+		return a.detach(ctx)
 	}
 	store, err := a.openStore()
 	if err != nil {
@@ -128,7 +138,7 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 	if fl.learn.printPlan != "" {
 		return fl.learn.show(a, store, lease, spec)
 	}
-	status, err := a.runIn(ctx, store, lease, spec, fl.inMemory())
+	status, err := a.runIn(ctx, store, lease, spec, fl, name)
 	if err != nil {
 		err = fmt.Errorf("run %s: %w", name, err)
 		var command *runner.CommandError
@@ -149,6 +159,7 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 	if status.TimedOut {
 		fmt.Fprintln(a.stderr, "rootctl: the command did not end within 10 s of the signal: killed")
 	}
+	a.reportEnd(&fl.stateFlags, status)
 	a.exit = status.Code
 	return nil
 }

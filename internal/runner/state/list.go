@@ -204,3 +204,16 @@ func (e *NotFoundError) Hint() string {
 	}
 	return "rootctl ps -a lists them"
 }
+
+// Remove takes away the record of a container that is not alive.
+func (d *Dir) Remove(id string) error {
+	guard, err := d.lock()
+	if err != nil {
+		return err
+	}
+	defer guard.Close()
+	if alive, err := d.alive(id); alive || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(err, fmt.Errorf("remove container %s: it is running", id))
+	}
+	return os.RemoveAll(filepath.Join(d.Path, id))
+}
