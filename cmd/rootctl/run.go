@@ -70,9 +70,9 @@ func newRunCommand(a *app) *cobra.Command {
 	f.BoolVar(&fl.noBuild, "no-build", false, "fail when the root is not in the cache")
 	fl.copyFlags.register(f)
 	fl.commandFlags.register(f)
+	fl.stateFlags.register(f) // before learn, which shares --json
 	fl.learn.register(f)
 	fl.guardFlags.register(f)
-	fl.stateFlags.register(f)
 	sel.register(f)
 	sel.registerLock(f)
 	return c
