@@ -56,13 +56,7 @@ func (a *app) stateDir() string {
 	if dir := a.getenv("ROOTCTL_STATE"); dir != "" {
 		return dir
 	}
-	if os.Geteuid() == 0 && a.inside == nil {
-		return "/run/rootctl/containers"
-	}
-	if dir := a.getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "rootctl", "containers")
-	}
-	return fmt.Sprintf("/tmp/rootctl-%d/containers", os.Geteuid())
+	return recordsPath(a.getenv, os.Geteuid())
 }
 
 // openState opens the records. In /tmp anybody could have made the folder above them, so that one is checked too.
