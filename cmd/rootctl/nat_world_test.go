@@ -19,6 +19,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/rootctl/rootctl/internal/nat"
 )
 
 // Addresses of a natWorld: documentation's own, so that nothing real is ever asked.
@@ -245,7 +247,12 @@ func (w *natWorld) natState(t *testing.T) string {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(&s, "%sip_forward %s", rules, forward)
+		dir, err := nat.Dir(netDir)
+		if err != nil {
+			return err
+		}
+		_, missing := os.Stat(dir)
+		fmt.Fprintf(&s, "%sip_forward %sclaims: %v\n", rules, forward, missing == nil)
 		for _, l := range links {
 			fmt.Fprintln(&s, "link", l.Attrs().Name)
 		}

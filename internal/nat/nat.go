@@ -83,9 +83,6 @@ func Dir(base string) (string, error) {
 
 // NewClaim takes a place. want is the subnet if a network has to be made, the zero Prefix one that meets no route.
 func NewClaim(dir string, want netip.Prefix) (*Claim, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("claim an address: %w", err)
-	}
 	unlock, err := lockDir(dir)
 	if err != nil {
 		return nil, err
@@ -175,6 +172,9 @@ func (c *Claim) Close() error {
 		_, err = sync(c.dir, c.want, live)
 	}
 	_ = os.Remove(c.File.Name())
+	if err == nil && len(live) == 0 {
+		leave(c.dir)
+	}
 	return errors.Join(err, c.File.Close())
 }
 
@@ -195,26 +195,57 @@ func Sweep(dir string, except int) error {
 	if except >= 0 {
 		_ = os.Remove(filepath.Join(dir, strconv.Itoa(except)))
 	}
-	_, err = sync(dir, netip.Prefix{}, live)
+	if _, err = sync(dir, netip.Prefix{}, live); err == nil && len(live) == 0 {
+		leave(dir)
+	}
 	return err
+}
+
+// leave removes an empty folder, whose lock is held.
+func leave(dir string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 || entries[0].Name() != "lock" {
+		return
+	}
+	_ = os.Remove(filepath.Join(dir, "lock"))
+	_ = os.Remove(dir) // fails if somebody has made a new lock in it, who goes on with it
 }
 
 // Number is what Sweep calls except.
 func (c *Claim) Number() int { return c.n }
 
+// lockDir makes the folder if need be and locks it. A lock that was removed while we waited for it is none.
 func lockDir(dir string) (func(), error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock the network: %w", err)
-	}
-	for err = unix.EINTR; err == unix.EINTR; {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
-	}
-	if err != nil {
+	bad := func(err error) (func(), error) { return nil, fmt.Errorf("lock the network: %w", err) }
+	name := filepath.Join(dir, "lock")
+	for {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return bad(err)
+		}
+		f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // the folder went meanwhile
+		}
+		if err != nil {
+			return bad(err)
+		}
+		for err = unix.EINTR; err == unix.EINTR; {
+			err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		}
+		if err != nil {
+			f.Close()
+			return bad(err)
+		}
+		held, err := f.Stat()
+		if err != nil {
+			f.Close()
+			return bad(err)
+		}
+		if now, err := os.Lstat(name); err == nil && os.SameFile(held, now) {
+			return func() { f.Close() }, nil
+		}
 		f.Close()
-		return nil, fmt.Errorf("lock the network: %w", err)
 	}
-	return func() { f.Close() }, nil
 }
 
 // alive reads the claims that somebody holds, but for one, and removes what the others left.
