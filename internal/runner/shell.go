@@ -19,6 +19,18 @@ func (s Spec) Shell(ordinary bool) (string, error) {
 	if len(s.Lower) != 1 || s.Format != nil {
 		return "", &SpecError{Problem: "a plan for a shell has one root of this machine's architecture", Fix: "--print-plan without =shell"}
 	}
+	for _, no := range []struct {
+		is         bool
+		flag, hint string
+	}{
+		{s.User != nil, "--user", "setpriv --reuid and --regid inside do it where there is more than one id"},
+		{s.Init, "--init", "leave it away: unshare has no reaper"},
+		{s.Net == "nat", "--net=nat", "--print-plan without =shell; lines would need a bridge and rules, or pasta"},
+	} {
+		if no.is {
+			return "", &SpecError{Problem: "a shell's lines cannot do " + no.flag, Fix: no.hint}
+		}
+	}
 	s.TTY = false // the shell's own
 	p, err := s.Plan()
 	if err != nil {
@@ -27,6 +39,7 @@ func (s Spec) Shell(ordinary bool) (string, error) {
 	w := &shellWriter{spec: &s}
 	w.line("(")
 	w.line("set -eu")
+	w.line("# not done here: the filter of system calls, and the dropping of capabilities")
 	w.line("# a fresh copy: what is written goes to upper, the cached root is never changed")
 	w.line("copy=$(mktemp -d)")
 	clean := `rm -rf "$copy"`
@@ -121,6 +134,8 @@ func (w *shellWriter) op(o Op) {
 		w.line("mkdir -p %s; rm -f %s; printf %%s %s >%s", quote(path.Dir(o.Target)[1:]), in, quote(string(o.Data)), in)
 	case VerbBind:
 		w.bind(o, in)
+	case VerbSealRoot:
+		w.line(`mount -o remount,bind,ro "$copy/root"`)
 	case VerbPivot:
 		w.line("# the copy becomes / and the old / goes")
 		w.line("pivot_root . .")

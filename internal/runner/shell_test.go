@@ -68,6 +68,38 @@ func TestShellDoesTheSame(t *testing.T) {
 	}
 }
 
+// TestShellReadOnly: a sealed root is one in the lines too, and memory has the size that was asked for.
+func TestShellReadOnly(t *testing.T) {
+	s := shell(t, "")
+	s.Argv = []string{"sh", "-c", "echo x 2>/dev/null >/etc/new || echo sealed; echo x >/tmp/new && echo memory; while read -r a b c d at e f g rest; do case $at in /srv) echo $rest; esac; done </proc/self/mountinfo"}
+	s.ReadOnly, s.IDs = true, IDRange{Base: firstID, Size: blockID}
+	s.Memory = []Memory{{Path: "/srv", Size: 1 << 20}}
+	script, err := s.Shell(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command("timeout", "20", "sh")
+	c.Env, c.Stdin = append(os.Environ(), "TMPDIR="+t.TempDir()), strings.NewReader(script)
+	out, err := c.CombinedOutput()
+	if err != nil || !strings.HasPrefix(string(out), "sealed\nmemory\n") || !strings.Contains(string(out), "size=1024k") {
+		t.Errorf("%v\n%s\n%s", err, out, script)
+	}
+}
+
+func TestShellRefuses(t *testing.T) {
+	for flag, change := range map[string]func(*Spec){
+		"--user":    func(s *Spec) { s.User = &Identity{UID: 1} },
+		"--init":    func(s *Spec) { s.Init = true },
+		"--net=nat": func(s *Spec) { s.Net = "nat" },
+	} {
+		s := Spec{Lower: []string{"/root"}, Argv: []string{"true"}}
+		change(&s)
+		if _, err := s.Shell(false); err == nil || !strings.Contains(err.Error(), flag) {
+			t.Errorf("%s: %v", flag, err)
+		}
+	}
+}
+
 // TestShellPasted pastes the lines into a shell at a terminal; what is typed next goes to the command inside, and what
 // follows its end to the shell again.
 func TestShellPasted(t *testing.T) {
