@@ -13,7 +13,6 @@ import (
 	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/internal/debootstrap"
 	"github.com/rootctl/rootctl/internal/debootstrap/lockfile"
-	"github.com/rootctl/rootctl/internal/runner"
 	"github.com/rootctl/rootctl/suites"
 )
 
@@ -194,12 +193,7 @@ func (a *app) buildOneLocked(ctx context.Context, store *cache.Store, r lockedRo
 	if err := checkBuildUsers(userMode(fl.hostUsers), r.lock.Unverified()); err != nil {
 		return nil, err
 	}
-	b, err := a.build(ctx, store, r.req, buildOptions{tag: fl.tag, hostUsers: fl.hostUsers, noBuild: fl.noBuild, lock: r.lock})
-	var step *runner.StepError
-	if errors.As(err, &step) && step.Call == "mount_setattr" {
-		err = withHint(err, "the cache's file system cannot be idmapped; if you trust who wrote the lock file, --userns=host runs the maintainer scripts without a user namespace")
-	}
-	return b, err
+	return a.build(ctx, store, r.req, buildOptions{tag: fl.tag, hostUsers: fl.hostUsers, noBuild: fl.noBuild, lock: r.lock})
 }
 
 func userMode(host bool) string {

@@ -25,7 +25,8 @@ type executor struct {
 	log  *slog.Logger
 	note func(format string, args ...any)
 
-	hostUsers bool           // no user namespace: the target cannot be idmapped, or --userns=host
+	hostUsers bool           // no user namespace: --userns=host
+	shift     bool           // the target cannot be idmapped: its files have the container's ids while a command runs
 	inside    *inside        // in an ordinary user's namespace
 	owners    *cache.Owners  // where there is but one id
 	format    *runner.Format // of the target's programs, where the machine does not run them itself
@@ -36,8 +37,7 @@ type executor struct {
 // of a build needs and which would open the host's disks to it.
 var buildCaps = []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "SETFCAP", "SYS_CHROOT", "AUDIT_WRITE"}
 
-// Exec runs one command of a build. Where the cache's file system cannot be idmapped, a verified
-// package's scripts run without a user namespace, which is said once; an unverified one's do not run.
+// Exec runs one command of a build.
 func (e *executor) Exec(ctx context.Context, c debootstrap.Command) (int, error) {
 	spec := runner.Spec{Dir: c.Dir, Argv: c.Argv, Env: c.Env, Workdir: "/", Hostname: "localhost", Net: "none",
 		NoFsync: true, Umask: 0o022, Caps: buildCaps, NoNewPrivs: true, Format: e.format, Linux32: e.linux32}
@@ -49,13 +49,7 @@ func (e *executor) Exec(ctx context.Context, c debootstrap.Command) (int, error)
 		return e.exec(ctx, spec, &runner.Keep{}, c.Output)
 	}
 	if !e.hostUsers || c.Unverified {
-		status, err := e.inOwnUsers(ctx, spec, c.Output)
-		var step *runner.StepError
-		if c.Unverified || !errors.As(err, &step) || step.Call != "mount_setattr" {
-			return status, err
-		}
-		e.hostUsers = true
-		e.note("note: the cache's file system cannot be idmapped: maintainer scripts run without a user namespace")
+		return e.inOwnUsers(ctx, spec, c.Output)
 	}
 	spec.UserNS = "host"
 	return e.exec(ctx, spec, &runner.Keep{}, c.Output)
@@ -68,7 +62,31 @@ func (e *executor) inOwnUsers(ctx context.Context, spec runner.Spec, out io.Writ
 	}
 	defer lock.Close()
 	spec.UserNS, spec.IDs = "own", ids
-	return e.exec(ctx, spec, &runner.Keep{Locks: []*os.File{lock}}, out)
+	keep := &runner.Keep{Locks: []*os.File{lock}}
+	if !e.shift {
+		status, err := e.exec(ctx, spec, keep, out)
+		var step *runner.StepError
+		if !errors.As(err, &step) || step.Op.Verb != runner.VerbTree || step.Call != "mount_setattr" {
+			return status, err
+		}
+		e.shift = true
+		e.note("note: ids cannot be mapped on the cache's file system: the target's files change owners for each command")
+	}
+	return e.inShifted(ctx, spec, keep, out)
+}
+
+// inShifted gives the target's files to the container for as long as the command runs. A build that is killed meanwhile
+// leaves a target that nobody goes on with.
+func (e *executor) inShifted(ctx context.Context, spec runner.Spec, keep *runner.Keep, out io.Writer) (int, error) {
+	if err := runner.ShiftTree(spec.Dir, spec.IDs, false); err != nil {
+		return 0, err
+	}
+	spec.Shifted = true
+	status, err := e.exec(ctx, spec, keep, out)
+	if back := runner.ShiftTree(spec.Dir, spec.IDs, true); back != nil {
+		return 0, errors.Join(err, back)
+	}
+	return status, err
 }
 
 // exec runs spec with both outputs copied to out.

@@ -94,7 +94,7 @@ func (c *container) feed(root owner, binds bindTrees) error {
 			return stepError(op, "sendmsg", err)
 		}
 	}
-	if c.spec.idmapped() {
+	if c.spec.treeMapped() {
 		fd, err := openUserNS(c.pid)
 		if err != nil {
 			return stepError(c.plan.find(VerbMapIDs), "open", err)

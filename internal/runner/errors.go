@@ -75,12 +75,10 @@ func (e *StepError) Hint() string {
 		return "a limit on namespaces is reached; see /proc/sys/user/max_*_namespaces"
 	case e.newNamespaces() && no == unix.EINVAL:
 		return "this kernel lacks a kind of namespace; Linux 5.12 or newer with all of them is needed"
-	case e.Op.Verb == VerbOverlay && e.Call == "mount_setattr":
-		return idmapHint
+	case e.Op.Verb == VerbOverlay && no == unix.ENOSPC:
+		return "the whole root is copied where overlay is refused (see the note above): make room, or use a cache on ext4, xfs, btrfs or tmpfs"
 	case e.Op.Verb == VerbOverlay && no == unix.ENODEV:
 		return "this kernel has no overlay file system; try: modprobe overlay"
-	case e.Op.Verb == VerbOverlay && no == unix.EINVAL && e.Op.Attrs&unix.MOUNT_ATTR_IDMAP != 0:
-		return "before Linux 5.19 overlay takes no idmapped layers: use --userns=host there; else try a cache on ext4, xfs, btrfs or tmpfs"
 	case e.Op.Verb == VerbOverlay && no == unix.EINVAL:
 		return overlayHint
 	case e.Op.Verb == VerbTree && e.Call == "mount_setattr":

@@ -2,7 +2,7 @@ package runner
 
 // Next steps that failures of run and build have in common with what rootctl doctor finds.
 const (
-	idmapHint    = "the file system of the cache cannot be idmapped; use --userns=host, or a cache on ext4, xfs, btrfs or tmpfs"
+	idmapHint    = "ids cannot be mapped on the cache's file system: each run copies the whole root; a cache on ext4, xfs, btrfs or tmpfs avoids that"
 	overlayHint  = "the file systems of root and copy do not work under overlay; try a cache on ext4, xfs, btrfs or tmpfs"
 	maskedHint   = "the outer container hides parts of /proc or /sys; start it with them unmasked (docker run --privileged, or --security-opt systempaths=unconfined)"
 	tooOldHint   = "this kernel is too old, or a filter (as of an outer container) hides the call; Linux 5.12 or newer is needed"

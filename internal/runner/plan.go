@@ -90,7 +90,7 @@ func (s *Spec) planHost(p Plan) Plan {
 	}
 	p = append(p, Op{Host: true, Verb: VerbClone, Options: ns})
 	idmap := uint64(0)
-	if s.idmapped() {
+	if s.treeMapped() {
 		idmap = unix.MOUNT_ATTR_IDMAP
 	}
 	if s.ownUsers() {

@@ -12,7 +12,15 @@ import (
 // rootTree makes the detached mount that becomes the container's root.
 func (c *container) rootTree(users int, root owner) (int, error) {
 	if c.spec.Dir == "" {
-		return c.overlay(users, root)
+		op := c.plan.find(VerbOverlay)
+		if c.opts.plainCopy {
+			return c.copied(op, root, errors.New("it was asked for"))
+		}
+		fd, err := c.overlay(users, root)
+		if err != nil && noOverlay(err) {
+			return c.copied(op, root, err)
+		}
+		return fd, err
 	}
 	return cloneTree(c.plan.find(VerbTree), c.spec.Dir, users)
 }
@@ -88,6 +96,21 @@ func (c *container) overlay(users int, root owner) (int, error) {
 // it knows lowerdir+ but not as a descriptor.
 func pathsOnly(err error) bool {
 	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EBADF)
+}
+
+// noOverlay: the kernel or the file systems cannot do what the copy needs. Layers cannot be idmapped on overlay itself,
+// nor as layers before Linux 5.19.
+func noOverlay(err error) bool {
+	var step *StepError
+	if !errors.As(err, &step) || step.Call == "open_tree" {
+		return false
+	}
+	for _, no := range []error{unix.EINVAL, unix.EPERM, unix.ENODEV, unix.EOPNOTSUPP, unix.ENOSYS} {
+		if errors.Is(err, no) {
+			return true
+		}
+	}
+	return false
 }
 
 const overlayMagic = 0x794c7630

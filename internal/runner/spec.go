@@ -7,8 +7,6 @@ import (
 	"path"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Spec is everything a container needs, as plain data.
@@ -40,6 +38,8 @@ type Spec struct {
 	// Nested says that the host process is itself root of an ordinary user's namespace (see Enter) with IDs.Size ids.
 	// The container then has the same ids, and nothing is idmapped: the user's files and the cache have them already.
 	Nested bool `json:"nested,omitempty"`
+	// Shifted says that the files of Dir have the container's ids already (see ShiftTree).
+	Shifted bool `json:"shifted,omitempty"`
 	// Net is "none" (the default: own namespace, loopback up), "host", or "nat": own namespace, which Options.Connect
 	// connects before the command starts.
 	Net   string `json:"net,omitempty"`
@@ -140,6 +140,8 @@ type Options struct {
 
 	// pathOverlay forces the overlay branch of kernels that take layers by path only.
 	pathOverlay bool
+	// plainCopy forces what is done where overlay cannot be mounted.
+	plainCopy bool
 	// plain says that the process takes every signal, as no bare init does.
 	plain bool
 	// weak leaves one guard out, for tests that have to notice.
@@ -192,6 +194,9 @@ func (s *Spec) ownNet() bool   { return s.Net != "host" }
 
 // idmapped: the container's ids are not those of the files it sees, which are mapped.
 func (s *Spec) idmapped() bool { return s.ownUsers() && !s.Nested }
+
+// treeMapped: and those of the root are mapped by its mount.
+func (s *Spec) treeMapped() bool { return s.idmapped() && !s.Shifted }
 
 // singleID: there are no other ids than 0.
 func (s *Spec) singleID() bool { return s.Nested && s.IDs.Size == 1 }
@@ -355,50 +360,3 @@ func lookupEnv(env []string, name string) string {
 	}
 	return v
 }
-
-// capBits returns the set of the named capabilities.
-func capBits(names []string) (uint64, error) {
-	var bits uint64
-	for _, n := range names {
-		i, ok := capNumber(n)
-		if !ok {
-			return 0, &SpecError{Problem: fmt.Sprintf("unknown capability %q", n), Fix: "use a name like CAP_CHOWN; see capabilities(7)"}
-		}
-		bits |= 1 << i
-	}
-	return bits, nil
-}
-
-// AllCaps are the capabilities that capabilities(7) knows, in the kernel's order.
-func AllCaps() []string {
-	names := capNames()
-	all := make([]string, len(names))
-	for i, n := range names {
-		all[i] = "CAP_" + n
-	}
-	return all
-}
-
-// capNumber finds a capability by its name of capabilities(7), with or without CAP_, in any case.
-func capNumber(name string) (uint, bool) {
-	name = strings.TrimPrefix(strings.ToUpper(name), "CAP_")
-	for i, n := range capNames() {
-		if n == name {
-			return uint(i), true
-		}
-	}
-	return 0, false
-}
-
-func capNames() [41]string {
-	return [...]string{
-		"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-		"LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-		"SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
-		"SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
-		"MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
-		"CHECKPOINT_RESTORE",
-	}
-}
-
-const lastCap = unix.CAP_LAST_CAP
