@@ -131,11 +131,11 @@ func badName(b cache.Damage) string {
 	return name
 }
 
-// imported reports whether a root without a name came from outside, so that no build makes it.
+// imported reports whether a root without a name came from outside or of a container, so that no build makes it.
 func (a *app) imported(store *cache.Store, b cache.Damage) bool {
 	ref, err := debootstrap.RefOfRoot(store, cache.Digest(b.Name))
 	var info debootstrap.Info
-	return err == nil && json.Unmarshal(ref.Info, &info) == nil && info.Imported != nil
+	return err == nil && json.Unmarshal(ref.Info, &info) == nil && !info.HasLock()
 }
 
 // healHint says what to do about damages.

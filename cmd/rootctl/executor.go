@@ -260,11 +260,15 @@ func oddEtc(tree string) bool {
 
 // warnUnverified reminds of a root that nobody's signature stands behind.
 func (a *app) warnUnverified(name string, ref cache.Ref) {
-	if !bytes.Contains(ref.Info, []byte(`"unverified"`)) { // left out when false; a whole parse costs a run 0.1 ms
-		return
-	}
-	var i debootstrap.Info
-	if json.Unmarshal(ref.Info, &i) == nil && i.Unverified {
+	if isUnverified(ref) {
 		a.warn("UNVERIFIED: %s was built with --no-verify", name)
 	}
+}
+
+func isUnverified(ref cache.Ref) bool {
+	if !bytes.Contains(ref.Info, []byte(`"unverified"`)) { // left out when false; a whole parse costs a run 0.1 ms
+		return false
+	}
+	var i debootstrap.Info
+	return json.Unmarshal(ref.Info, &i) == nil && i.Unverified
 }

@@ -22,7 +22,7 @@ import (
 
 // imageMeta is what an image says of a root.
 func imageMeta(tree string, ref cache.Ref, i debootstrap.Info) cache.ImageMeta {
-	m := cache.ImageMeta{Arch: i.Arch, Epoch: i.Epoch, Key: ref.Key, Suite: i.Suite, Variant: i.Variant, Unverified: i.Unverified || i.Imported != nil}
+	m := cache.ImageMeta{Arch: i.Arch, Epoch: i.Epoch, Key: ref.Key, Suite: i.Suite, Variant: i.Variant, Unverified: i.Unverified || !i.HasLock()}
 	if m.Arch == "" {
 		m.Arch = hostArch()
 	}

@@ -47,6 +47,9 @@ func (a *app) againHint(ref cache.Ref) string {
 			from = "FILE"
 		}
 		return fmt.Sprintf("import it again: rootctl import %s --tag %s", from, ref.Name)
+	case info.Committed != nil:
+		return fmt.Sprintf("it was made in container %s: make the changes again in rootctl run --keep %s, then rootctl commit",
+			info.Committed.Container, cmp.Or(info.Committed.Name, info.Committed.Parent.Short()))
 	case info.Locked:
 		return fmt.Sprintf("build it again: rootctl build --lock FILE --tag %s", ref.Name)
 	}

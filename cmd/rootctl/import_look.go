@@ -12,17 +12,35 @@ import (
 	"github.com/rootctl/rootctl/internal/debootstrap/unpack"
 )
 
-// describe fills in the root's Info with what the root says of itself. Nothing hangs on it but what is shown, and whether
-// its programs run here.
+// describe fills in the root's Info with what the root says of itself, and where it came from.
 func (im *importing) describe(tree string, m *cache.Manifest) error {
+	i := &im.info
+	i.Built = im.now().UTC().Truncate(time.Second)
+	if err := lookInto(i, tree, m); err != nil {
+		return err
+	}
+	if i.Arch == "" {
+		i.Arch = im.arch
+	}
+	if im.arch != "" && i.Arch != im.arch {
+		return withHint(&debootstrap.UsageError{What: "its programs are of " + i.Arch + ", not of " + im.arch}, "leave --arch out, or say --arch %s", i.Arch)
+	}
+	if i.Imported == nil {
+		i.Imported = &debootstrap.InfoImport{}
+	}
+	i.Imported.From, i.Imported.Format, i.Imported.Time = oneLine(baseName(im.from)), im.format, i.Built
+	return nil
+}
+
+// lookInto fills in an Info with what a root says of itself. Nothing hangs on it but what is shown, and whether its
+// programs run here.
+func lookInto(i *debootstrap.Info, tree string, m *cache.Manifest) error {
 	t, err := unpack.Open(tree)
 	if err != nil {
 		return err
 	}
 	defer t.Close()
-	i := &im.info
-	now := im.now().UTC().Truncate(time.Second)
-	i.TarSize, i.Built = m.TarSize, now
+	i.TarSize = m.TarSize
 	release := osRelease(t)
 	if i.Suite == "" {
 		i.Suite = oneWord(release["VERSION_CODENAME"])
@@ -35,16 +53,6 @@ func (im *importing) describe(tree string, m *cache.Manifest) error {
 	if i.Arch == "" {
 		i.Arch = archIn(t)
 	}
-	if i.Arch == "" {
-		i.Arch = im.arch
-	}
-	if im.arch != "" && i.Arch != im.arch {
-		return withHint(&debootstrap.UsageError{What: "its programs are of " + i.Arch + ", not of " + im.arch}, "leave --arch out, or say --arch %s", i.Arch)
-	}
-	if i.Imported == nil {
-		i.Imported = &debootstrap.InfoImport{}
-	}
-	i.Imported.From, i.Imported.Format, i.Imported.Time = oneLine(baseName(im.from)), im.format, now
 	return nil
 }
 

@@ -47,15 +47,35 @@ func (im *importing) run(ctx context.Context) (cache.Ref, *cache.Lease, error) {
 	if im.file != im.stdin {
 		defer im.file.Close()
 	}
-	lock, err := im.store.LockStore(ctx)
+	return im.newRoot(ctx, im.store, func(tree, temp string) (*cache.Manifest, error) {
+		m, err := im.unpack(ctx, tree, temp)
+		if err != nil {
+			return nil, err
+		}
+		if err := im.describe(tree, m); err != nil {
+			return nil, err
+		}
+		if l, err := im.store.Lease(ctx, m.Digest); err == nil {
+			im.cached = true
+			l.Close()
+		}
+		return m, nil
+	}, func(root cache.Digest) (cache.Ref, error) { return debootstrap.RememberImport(im.store, root, im.info) })
+}
+
+// newRoot has fill make a root and its manifest in a folder that goes when this process does, then records it. The lease is
+// the caller's.
+func (a *app) newRoot(ctx context.Context, store *cache.Store, fill func(tree, temp string) (*cache.Manifest, error),
+	record func(cache.Digest) (cache.Ref, error)) (cache.Ref, *cache.Lease, error) {
+	lock, err := store.LockStore(ctx)
 	if err != nil {
 		return cache.Ref{}, nil, err
 	}
 	defer lock.Close()
-	if _, err := im.store.Sweep(); err != nil {
-		im.log().Debug("sweep the cache", "error", err)
+	if _, err := store.Sweep(); err != nil {
+		a.log().Debug("sweep the cache", "error", err)
 	}
-	temp, err := im.store.Temp()
+	temp, err := store.Temp()
 	if err != nil {
 		return cache.Ref{}, nil, err
 	}
@@ -69,22 +89,15 @@ func (im *importing) run(ctx context.Context) (cache.Ref, *cache.Lease, error) {
 	if err := os.Mkdir(tree, 0o700); err != nil {
 		return cache.Ref{}, nil, err
 	}
-	m, err := im.unpack(ctx, tree, temp.Path)
+	m, err := fill(tree, temp.Path)
 	if err != nil {
 		return cache.Ref{}, nil, err
 	}
-	if err := im.describe(tree, m); err != nil {
-		return cache.Ref{}, nil, err
-	}
-	if l, err := im.store.Lease(ctx, m.Digest); err == nil {
-		im.cached = true
-		l.Close()
-	}
-	lease, err := im.store.SealSettled(ctx, temp, tree, m, m.Digest)
+	lease, err := store.SealSettled(ctx, temp, tree, m, m.Digest)
 	if err != nil {
 		return cache.Ref{}, nil, err
 	}
-	ref, err := debootstrap.RememberImport(im.store, m.Digest, im.info)
+	ref, err := record(m.Digest)
 	if err != nil {
 		lease.Close()
 		return cache.Ref{}, nil, err

@@ -31,8 +31,9 @@ type lsRow struct {
 	Updates    *debootstrap.InfoUpdates `json:"security_updates,omitempty"`
 	Built      time.Time                `json:"built"`
 	Unverified bool                     `json:"unverified"`
-	Locked     bool                     `json:"locked,omitempty"`   // by a lock file, and no verified archive has led to it
-	Imported   bool                     `json:"imported,omitempty"` // what it says of itself is not checked
+	Locked     bool                     `json:"locked,omitempty"`    // by a lock file, and no verified archive has led to it
+	Imported   bool                     `json:"imported,omitempty"`  // what it says of itself is not checked
+	Committed  bool                     `json:"committed,omitempty"` // as little is that of one made in a container
 }
 
 // note is what a reader of the list should know of a root.
@@ -46,6 +47,9 @@ func (r lsRow) note() string {
 	}
 	if r.Imported {
 		notes = append(notes, "imported")
+	}
+	if r.Committed {
+		notes = append(notes, "committed")
 	}
 	if u := r.Updates; u != nil && u.Packages > 0 {
 		notes = append(notes, fmt.Sprintf("%d security updates as of %s", u.Packages, u.Date.UTC().Format(time.DateOnly)))
@@ -111,7 +115,7 @@ func rowOf(r cache.Ref) lsRow {
 	}
 	row.Suite, row.Variant, row.Arch, row.Packages = i.Suite, i.Variant, i.Arch, i.Packages
 	row.Size, row.Built, row.Unverified, row.Locked = i.TarSize, i.Built, i.Unverified, i.Locked
-	row.Imported = i.Imported != nil
+	row.Imported, row.Committed = i.Imported != nil, i.Committed != nil
 	row.Pockets, row.Updates = i.Pockets, i.Updates
 	for _, p := range i.Pockets {
 		if p.Date.After(row.Date) {

@@ -66,7 +66,7 @@ func newShown(store *cache.Store, ref cache.Ref) (shown, error) {
 	if err := json.Unmarshal(ref.Info, &s.Info); err != nil {
 		return s, fmt.Errorf("read its record: %w", err)
 	}
-	if s.Imported != nil {
+	if !s.HasLock() {
 		return s, s.listImported()
 	}
 	lock, err := debootstrap.LockOfRoot(store, ref)
@@ -111,6 +111,11 @@ func (a *app) printShown(s shown) error {
 			row("image's key", "%s", i.Key)
 		}
 	}
+	if c := s.Committed; c != nil {
+		row("committed", "from container %s, %s", c.Container, c.Time.Format(time.RFC3339))
+		row("made over", "%s (%s)", c.Parent, orDash(c.Name))
+		row("signed by", "not known: the container could change all of it; what follows is the root's own word")
+	}
 	row("suite", "%s (%s)", s.Suite, s.Title)
 	row("variant", "%s", orDash(s.Variant))
 	row("arch", "%s", s.Arch)
@@ -146,7 +151,7 @@ func (a *app) printShown(s shown) error {
 	for _, e := range s.Warnings {
 		row("warning", "%s", e)
 	}
-	if s.Imported != nil {
+	if !s.HasLock() {
 		row("size", "%s unpacked", bytesText(s.TarSize))
 	} else {
 		row("apt uses", "%s", s.Sources)

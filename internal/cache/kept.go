@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,20 +40,56 @@ func (c *Scratch) Keep(root Digest) error {
 	return nil
 }
 
+// LockKept keeps a kept copy, by its path, from being removed while the file is open. It gives ErrBusy while its container
+// or keeper, or another reader, has it, and ErrNotFound if it is gone.
+func (s *Store) LockKept(path string) (*os.File, error) {
+	if s.readOnly {
+		return nil, ErrReadOnly
+	}
+	if !s.isScratch(path) {
+		return nil, fmt.Errorf("%s is no scratch folder of the cache %s", path, s.dir)
+	}
+	lock, err := s.lockEnded(path)
+	if err != nil {
+		return nil, busy(err)
+	}
+	if !isKept(path) {
+		lock.Close()
+		return nil, ErrNotFound
+	}
+	return lock, nil
+}
+
+// lockEnded locks the folder of a container that has ended: its keeper, which lets go of several locks, may have this one
+// for a moment still.
+func (s *Store) lockEnded(path string) (*os.File, error) {
+	for try := 0; ; try++ {
+		lock, err := s.openScratch(path + ".lock")
+		if err != unix.EWOULDBLOCK || try == 50 {
+			return lock, err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func (s *Store) isScratch(path string) bool {
+	n := filepath.Base(path)
+	return n != "" && strings.Trim(n, "0123456789") == "" && path == s.path("scratch", n)
+}
+
 // Discard removes a kept copy by its path, one of this cache's scratch folders; ErrBusy while its container or keeper
 // has it. What is gone already is no error.
 func (s *Store) Discard(path string) error {
 	if s.readOnly {
 		return ErrReadOnly
 	}
-	n := filepath.Base(path)
-	if n == "" || strings.Trim(n, "0123456789") != "" || path != s.path("scratch", n) {
+	if !s.isScratch(path) {
 		return fmt.Errorf("discard copy: %s is no scratch folder of the cache %s", path, s.dir)
 	}
 	if !isKept(path) { // the folder may be another container's by now
 		return nil
 	}
-	lock, err := s.openScratch(path + ".lock")
+	lock, err := s.lockEnded(path)
 	if err != nil {
 		return fmt.Errorf("discard copy %s: %w", path, busy(err))
 	}

@@ -178,7 +178,7 @@ func (s *Store) RecordsOf(roots []Digest) map[Digest]Ref {
 			Info json.RawMessage `json:"info"`
 		}
 		r, ok := out[rootOf(raw)]
-		if !ok || json.Unmarshal(raw, &rec) != nil || rec.Kind != "root" && (rec.Kind != "import" || r.Key != "") {
+		if !ok || json.Unmarshal(raw, &rec) != nil || rec.Kind != "root" && (rec.Kind != "import" && rec.Kind != "commit" || r.Key != "") {
 			continue
 		}
 		r.Key, r.Info = key, rec.Info

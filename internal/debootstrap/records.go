@@ -10,7 +10,7 @@ import (
 )
 
 // RefOfRoot finds the record of a root that no name stands for, with empty Info if there is none. That of a build counts
-// for more than that of an import: the bytes are the same. It reads all records.
+// for more than that of an import or a commit: the bytes are the same. It reads all records.
 func RefOfRoot(s *cache.Store, d cache.Digest) (cache.Ref, error) {
 	found := s.RecordsOf([]cache.Digest{d})[d]
 	if found.Info == nil {
@@ -19,7 +19,7 @@ func RefOfRoot(s *cache.Store, d cache.Digest) (cache.Ref, error) {
 	return found, nil
 }
 
-// RefOfKey is a nameless ref to what the record of a build or an import made, or cache.ErrNotFound.
+// RefOfKey is a nameless ref to what the record of a build, an import or a commit made, or cache.ErrNotFound.
 func RefOfKey(s *cache.Store, key cache.Digest) (cache.Ref, error) {
 	var rec struct {
 		Kind string          `json:"kind"`
@@ -30,7 +30,7 @@ func RefOfKey(s *cache.Store, key cache.Digest) (cache.Ref, error) {
 	if err != nil {
 		return cache.Ref{}, err
 	}
-	if !ok || rec.Kind != "root" && rec.Kind != "import" {
+	if !ok || rec.Kind != "root" && rec.Kind != "import" && rec.Kind != "commit" {
 		return cache.Ref{}, cache.ErrNotFound
 	}
 	return cache.Ref{Root: rec.Root, Key: key, Info: rec.Info}, nil
@@ -48,6 +48,24 @@ func RememberImport(s *cache.Store, root cache.Digest, info Info) (cache.Ref, er
 	key := cache.Sum([]byte("import " + root))
 	if err := s.StoreAction(key, importRecord{"import", root, info}); err != nil {
 		return cache.Ref{}, fmt.Errorf("record the import: %w", err)
+	}
+	return cache.Ref{Root: root, Key: key, Info: canonical(info)}, nil
+}
+
+// commitRecord stands in actions/ for a root made of a container's copy.
+type commitRecord struct {
+	Kind   string       `json:"kind"` // "commit"
+	Root   cache.Digest `json:"root"`
+	Parent cache.Digest `json:"parent"`
+	Info   Info         `json:"info"`
+}
+
+// RememberCommit records a sealed root that was made in a container over the root info.Committed.Parent, and returns a
+// nameless ref to it.
+func RememberCommit(s *cache.Store, root cache.Digest, info Info) (cache.Ref, error) {
+	key := cache.Sum([]byte("commit " + root))
+	if err := s.StoreAction(key, commitRecord{"commit", root, info.Committed.Parent, info}); err != nil {
+		return cache.Ref{}, fmt.Errorf("record the commit: %w", err)
 	}
 	return cache.Ref{Root: root, Key: key, Info: canonical(info)}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/internal/debootstrap/resolve"
 	"github.com/rootctl/rootctl/suites"
 )
@@ -172,7 +173,19 @@ type Info struct {
 	Epoch      int64        `json:"epoch"`
 	TarSize    int64        `json:"tar_size"` // bytes of the canonical tar
 	Built      time.Time    `json:"built"`
-	Imported   *InfoImport  `json:"imported,omitempty"` // not built here: all of the above is what the root says of itself
+	Imported   *InfoImport  `json:"imported,omitempty"`  // not built here: all of the above is what the root says of itself
+	Committed  *InfoCommit  `json:"committed,omitempty"` // made in a container: all of the above is what the root says of itself
+}
+
+// HasLock says that the root was built, from a Lock.
+func (i *Info) HasLock() bool { return i.Imported == nil && i.Committed == nil }
+
+// InfoCommit is where a committed root came from: whoever worked in the container is all that stands behind it.
+type InfoCommit struct {
+	Parent    cache.Digest `json:"parent"` // the root below the container
+	Name      string       `json:"name"`   // of that root then
+	Container string       `json:"container"`
+	Time      time.Time    `json:"time"`
 }
 
 // InfoImport is where an imported root came from. Nobody's signature was checked.
