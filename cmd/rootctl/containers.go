@@ -37,11 +37,8 @@ func (a *app) joinable(verb, name string) (*state.Container, *runner.Target, err
 	if !c.Running || c.PID == 0 || c.BootID != state.BootID() {
 		return nil, nil, withHint(&notFound{fmt.Errorf("%s %s: the container is not running", verb, name)}, "rootctl ps lists what runs")
 	}
-	t := &runner.Target{Process: runner.Process{PID: c.PID, StartTime: c.StartTime, PidfdInode: c.PidfdInode},
+	t := &runner.Target{Process: runner.Process{PID: c.PID, StartTime: c.StartTime, PidfdInode: c.PidfdInode, Cgroups: c.Cgroups},
 		Spec: c.Spec, Lock: filepath.Join(dir.Path, c.ID, "lock")}
-	if c.Cgroup != "" {
-		t.Cgroups = []string{c.Cgroup}
-	}
 	return c, t, nil
 }
 

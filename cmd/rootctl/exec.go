@@ -97,7 +97,9 @@ func (a *app) execIn(ctx context.Context, fl *execFlags, name string, argv []str
 		}
 		return err
 	}
-	if status.Outside && status.Signal == int(unix.SIGKILL) {
+	if status.OverMemory {
+		a.sayOverMemory(target.Spec.Limits, status.Code)
+	} else if status.Outside && status.Signal == int(unix.SIGKILL) {
 		fmt.Fprintln(a.stderr, "rootctl: killed from outside, or with the container (signal 9)")
 	}
 	a.exit = status.Code

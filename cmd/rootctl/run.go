@@ -32,6 +32,7 @@ type runFlags struct {
 	learn learnFlags
 	guardFlags
 	stateFlags
+	limitFlags
 }
 
 func newRunCommand(a *app) *cobra.Command {
@@ -73,6 +74,7 @@ func newRunCommand(a *app) *cobra.Command {
 	fl.stateFlags.register(f) // before learn, which shares --json
 	fl.learn.register(f)
 	fl.guardFlags.register(f)
+	fl.limitFlags.register(f)
 	sel.register(f)
 	sel.registerLock(f)
 	return c
@@ -150,7 +152,9 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 		}
 		return &commandFailed{err, status.Code}
 	}
-	if status.Outside {
+	if status.OverMemory {
+		a.sayOverMemory(spec.Limits, status.Code)
+	} else if status.Outside {
 		fmt.Fprintf(a.stderr, "rootctl: killed from outside (signal %d)\n", status.Signal)
 	}
 	if status.TriedNet {
@@ -255,6 +259,9 @@ func (a *app) spec(fl *runFlags, argv []string) (runner.Spec, error) {
 		return s, err
 	}
 	if err := fl.guardFlags.apply(&s); err != nil {
+		return s, err
+	}
+	if err := fl.limitFlags.apply(&s); err != nil {
 		return s, err
 	}
 	if err := fl.commandFlags.apply(&s); err != nil {

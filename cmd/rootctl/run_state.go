@@ -226,5 +226,5 @@ func (a *app) reportEnd(fl *stateFlags, st runner.Status) {
 		return
 	}
 	_ = json.NewEncoder(a.stderr).Encode(map[string]any{"code": st.Code, "signal": st.Signal, "killed_from_outside": st.Outside,
-		"timed_out": st.Code == codeTimeout})
+		"over_memory": st.OverMemory, "timed_out": st.Code == codeTimeout})
 }

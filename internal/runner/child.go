@@ -62,20 +62,17 @@ func (c *container) cloneFlags() uintptr {
 	return f
 }
 
-// unshareFlags are the namespaces that the init makes for itself: a new network alone takes as long as the root's mount
-// that the host process makes meanwhile.
-func (s *Spec) unshareFlags() int {
-	f := unix.CLONE_NEWCGROUP
-	if !s.shares("uts") {
-		f |= unix.CLONE_NEWUTS
+// unshareFlag is that of a namespace that the init makes for itself.
+func unshareFlag(ns string) int {
+	switch ns {
+	case "uts":
+		return unix.CLONE_NEWUTS
+	case "ipc":
+		return unix.CLONE_NEWIPC
+	case "cgroup":
+		return unix.CLONE_NEWCGROUP
 	}
-	if !s.shares("ipc") {
-		f |= unix.CLONE_NEWIPC
-	}
-	if s.ownNet() && s.Net != "nat" {
-		f |= unix.CLONE_NEWNET
-	}
-	return f
+	return unix.CLONE_NEWNET
 }
 
 // feed writes the id maps, makes the root's mount and sends it with the binds.
@@ -105,7 +102,13 @@ func (c *container) feed(root owner, binds bindTrees) error {
 	if err := c.rememberSpace(); err != nil {
 		return err
 	}
+	if err := c.planGroups(); err != nil {
+		return err
+	}
 	if err := c.guard(); err != nil {
+		return err
+	}
+	if err := c.enterGroups(); err != nil {
 		return err
 	}
 	if err := c.connect(); err != nil {
@@ -136,6 +139,9 @@ func (c *container) guard() error {
 		if !c.spec.KeepCopy {
 			keep.Remove = append(keep.Remove, c.spec.Work+"/u")
 		}
+	}
+	if len(c.groups) > 0 {
+		keep.Cgroups = append(slices.Clone(keep.Cgroups), c.groupDirs()...)
 	}
 	var err error
 	if c.keeper, err = StartGuard(keep); err != nil {

@@ -21,6 +21,8 @@ type Process struct {
 	PID        int    `json:"pid"`
 	StartTime  uint64 `json:"start_time"`            // clock ticks since boot: field 22 of /proc/PID/stat
 	PidfdInode uint64 `json:"pidfd_inode,omitempty"` // unique until the next boot; 0 where the kernel gives none (before 6.9)
+	// Cgroups are folders of control groups of its own; what joins is moved there before it executes anything.
+	Cgroups []string `json:"cgroups,omitempty"`
 }
 
 // Target is a running container to join.
@@ -30,8 +32,6 @@ type Target struct {
 	Spec Spec
 	// Lock is a file that the container's monitor holds by flock while the container lives; "" if there is none.
 	Lock string
-	// Cgroups are folders of control groups; what joins is moved there before it executes anything.
-	Cgroups []string
 }
 
 // Command is what to execute in a running container.
@@ -57,7 +57,7 @@ func ProcessOf(pid, pidfd int) (Process, error) {
 	if err != nil {
 		return Process{}, err
 	}
-	return Process{pid, start, pidfdInode(pidfd)}, nil
+	return Process{PID: pid, StartTime: start, PidfdInode: pidfdInode(pidfd)}, nil
 }
 
 // pidfdInode is 0 where pidfds have no inodes of their own.
@@ -181,7 +181,7 @@ func Exec(ctx context.Context, target Target, cmd Command, o Options) (Status, e
 	defer unix.Close(pidfd)
 	runtime.LockOSThread() // see Run
 	defer runtime.UnlockOSThread()
-	c := &container{spec: &s, opts: o, plan: s.joinPlan(), pidfd: -1, sock: -1, errs: -1, work: -1, format: -1}
+	c := &container{spec: &s, opts: o, plan: s.joinPlan(), pidfd: -1, sock: -1, errs: -1, work: -1, format: -1, snmp: -1}
 	c.opts.Keep, c.opts.plain = nil, true
 	c.tidied = make(chan struct{}) // there is nothing to tidy
 	close(c.tidied)
@@ -257,7 +257,14 @@ func (c *container) join(ctx context.Context, target Target, pidfd int) error {
 	if err != nil {
 		return err
 	}
-	for _, dir := range target.Cgroups {
+	groups := target.Cgroups
+	if len(groups) == 0 && c.spec.Limits != (Limits{}) {
+		if groups, err = groupsOf(target.PID); err != nil {
+			return stepError(op, "read", err)
+		}
+	}
+	c.watchMemory(groups)
+	for _, dir := range groups {
 		if err := writeProc(filepath.Join(dir, "cgroup.procs"), strconv.Itoa(c.pid)); err != nil {
 			return stepError(op, "write", fmt.Errorf("%s: %w", dir, err))
 		}

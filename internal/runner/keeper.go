@@ -116,8 +116,8 @@ func keeperTable(keep Keep, sock, self, null int) *table {
 		}
 	}
 	t.add("fcntl", unix.SYS_FCNTL, sock, unix.F_SETFD, 0)
-	argv := append([]string{keeperName, strconv.Itoa(sock), strings.Join(numbers, ","), space, strconv.Itoa(len(keep.After))}, keep.After...)
-	argv = append(argv, keep.Remove...)
+	argv := []string{keeperName, strconv.Itoa(sock), strings.Join(numbers, ","), space, strconv.Itoa(len(keep.After)), strconv.Itoa(len(keep.Cgroups))}
+	argv = slices.Concat(argv, keep.After, keep.Cgroups, keep.Remove)
 	t.add("execveat", unix.SYS_EXECVEAT, self, "", t.vector(argv), t.vector([]string{"GOMAXPROCS=2"}), unix.AT_EMPTY_PATH).ignore()
 
 	t.calls[bye1].jump, t.calls[bye2].jump = uint16(t.here()), uint16(t.here())
@@ -139,7 +139,8 @@ func (g *Guard) watch(pidfd int) error {
 
 // Close removes the paths of the Keep and ends the keeper. The locks are then held by their own files alone.
 func (g *Guard) Close() error {
-	err := removePaths(context.Background(), g.keep.Remove)
+	err := RemoveGroups(g.keep.Cgroups)
+	err = errors.Join(err, removePaths(context.Background(), g.keep.Remove))
 	// A keeper that was killed has nothing left to be told.
 	if e := unix.Sendmsg(g.sock, []byte{msgBye}, nil, nil, unix.MSG_NOSIGNAL); e != nil && e != unix.EPIPE && e != unix.ECONNRESET {
 		err = errors.Join(err, fmt.Errorf("end the keeper: %w", e))
@@ -162,7 +163,7 @@ func reap(pid int) unix.WaitStatus {
 // Main carries out what this package re-executes the program for and says whether it did; the program's own main must
 // call it before anything else and return if it did.
 func Main(args []string) bool {
-	if len(args) < 5 || args[0] != keeperName {
+	if len(args) < 6 || args[0] != keeperName {
 		return false
 	}
 	if fd, err := strconv.Atoi(args[1]); err == nil {
@@ -175,12 +176,15 @@ func Main(args []string) bool {
 	}
 	// Nobody is left to tell. What could not be removed is found by the next sweep of the cache.
 	after, err := strconv.Atoi(args[4])
-	if err != nil || after < 0 || len(args) < 5+after {
+	groups, e := strconv.Atoi(args[5])
+	rest := args[6:]
+	if err != nil || e != nil || after < 0 || groups < 0 || len(rest) < after+groups {
 		return true
 	}
-	_ = removePaths(context.Background(), args[5+after:])
+	_ = RemoveGroups(rest[after : after+groups])
+	_ = removePaths(context.Background(), rest[after+groups:])
 	if after > 0 {
-		_ = unix.Exec("/proc/self/exe", args[5:5+after], []string{"GOMAXPROCS=2"})
+		_ = unix.Exec("/proc/self/exe", rest[:after], []string{"GOMAXPROCS=2"})
 	}
 	return true
 }

@@ -96,7 +96,11 @@ func (l *lowering) one(o *Op) error {
 	case VerbReady:
 		l.add("recvmsg", unix.SYS_RECVMSG, l.fds.socket, l.message(1).addr, unix.MSG_CMSG_CLOEXEC).expect(1)
 	case VerbUnshare:
-		l.add("unshare", unix.SYS_UNSHARE, l.spec.unshareFlags())
+		flags := 0
+		for _, ns := range o.Options {
+			flags |= unshareFlag(ns)
+		}
+		l.add("unshare", unix.SYS_UNSHARE, flags)
 	case VerbReceive:
 		l.receive()
 	case VerbBecome:

@@ -77,6 +77,9 @@ func (s *Spec) planMemory(p Plan, m Memory) Plan {
 // upperInMemory is a file system in memory for what a copy changes.
 func (c *container) upperInMemory(op Op) (int, error) {
 	options := []string{"mode=755"}
+	if c.spec.Limits.Memory > 0 {
+		c.note("what the copy changes is kept in memory and counts for the limit of memory")
+	}
 	if n := c.spec.UpperSize; n > 0 {
 		options = append(options, fmt.Sprintf("size=%d", n))
 	}

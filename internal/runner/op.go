@@ -14,6 +14,7 @@ type Verb string
 const (
 	VerbKeeper  Verb = "keeper"   // fork the keeper
 	VerbClone   Verb = "clone"    // make the init in new namespaces (Options)
+	VerbLimit   Verb = "limit"    // make control groups with the limits of Options, and move the init there
 	VerbMapIDs  Verb = "map-ids"  // write the id maps
 	VerbOverlay Verb = "overlay"  // make the copy: an overlay of Source (lower, joined by :) and Target (work)
 	VerbTree    Verb = "tree"     // take the directory Source as root

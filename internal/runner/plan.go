@@ -33,8 +33,9 @@ func (s *Spec) plan() (Plan, error) {
 		p = append(p, Op{Verb: VerbReady})
 	}
 	var own []string
+	limited := s.Limits != (Limits{})
 	for _, ns := range [...]string{"uts", "ipc", "cgroup"} {
-		if !s.shares(ns) {
+		if !s.shares(ns) && (ns != "cgroup" || !limited) {
 			own = append(own, ns)
 		}
 	}
@@ -46,8 +47,11 @@ func (s *Spec) plan() (Plan, error) {
 		Op{Verb: VerbUnshare, Options: own},
 		Op{Verb: VerbSlave},
 		Op{Verb: VerbReceive},
-		Op{Verb: VerbRoot},
 	)
+	if limited { // its own groups, which it is in by now, are the root of what it sees
+		p = append(p, Op{Verb: VerbUnshare, Options: []string{"cgroup"}})
+	}
+	p = append(p, Op{Verb: VerbRoot})
 	if s.Bare {
 		p = s.planBare(p)
 	} else {
@@ -97,6 +101,9 @@ func (s *Spec) planHost(p Plan) Plan {
 		p = append(p, Op{Host: true, Verb: VerbMapIDs, Options: []string{fmt.Sprintf("0 %d %d", s.IDs.Base, s.IDs.Size)}})
 	}
 	p = append(p, Op{Host: true, Verb: VerbKeeper})
+	if s.Limits != (Limits{}) {
+		p = append(p, Op{Host: true, Verb: VerbLimit, Options: s.Limits.words()})
+	}
 	if s.Net == "nat" {
 		p = append(p, Op{Host: true, Verb: VerbConnect})
 	}

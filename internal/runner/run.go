@@ -72,6 +72,9 @@ type container struct {
 	snmp   int // counters of the network namespace
 	format int // a mount that keeps a registration
 
+	groups      []*group // that keep its limits
+	killsBefore int      // processes that these had killed
+
 	leftover []int         // detached mounts that are used up
 	work     int           // the directory with u and w, -1 without
 	tidied   chan struct{} // they have been closed
@@ -117,6 +120,7 @@ func (c *container) start(ctx context.Context) error {
 	runtime.KeepAlive(t)
 	if err == nil && c.opts.Started != nil {
 		p, e := ProcessOf(c.pid, c.pidfd)
+		p.Cgroups = c.groupDirs()
 		if e == nil {
 			e = c.opts.Started(p)
 		}
@@ -144,6 +148,7 @@ func (c *container) wait() (Status, error) {
 	ws := reap(c.pid)
 	c.pid = 0
 	st := c.stop.status(ws)
+	st.OverMemory = st.Code != 0 && c.overMemory()
 	st.TriedNet = st.Code != 0 && c.triedNet()
 	return st, nil
 }
@@ -226,6 +231,7 @@ func (c *container) release() {
 	for _, f := range c.files {
 		f.Close()
 	}
+	c.releaseGroups()
 }
 
 func (c *container) note(format string, a ...any) {

@@ -26,6 +26,7 @@ func (s Spec) Shell(ordinary bool) (string, error) {
 		{s.User != nil, "--user", "setpriv --reuid and --regid inside do it where there is more than one id"},
 		{s.Init, "--init", "leave it away: unshare has no reaper"},
 		{s.Net == "nat", "--net=nat", "--print-plan without =shell; lines would need a bridge and rules, or pasta"},
+		{s.Limits != (Limits{}), "--memory, --cpus and --pids", "leave them away, and begin the lines under systemd-run --scope -p MemoryMax=..."},
 	} {
 		if no.is {
 			return "", &SpecError{Problem: "a shell's lines cannot do " + no.flag, Fix: no.hint}

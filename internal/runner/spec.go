@@ -57,6 +57,8 @@ type Spec struct {
 	NoNewPrivs bool `json:"no_new_privs,omitempty"`
 	// Seccomp is "default" (what is not known to be harmless is refused) or "none".
 	Seccomp string `json:"seccomp,omitempty"`
+	// Limits are what the container may use of the machine.
+	Limits Limits `json:"limits,omitzero"`
 	// NoFsync turns fsync and its kin into no-ops.
 	NoFsync bool `json:"no_fsync,omitempty"`
 	// RecordOwners tells Options.Owners of every change of owners, if there is but one id (Nested, IDs.Size 1). Without it
@@ -165,6 +167,8 @@ type Keep struct {
 	Space *os.File
 	// After is a command line of this program, by a first word it knows, that the keeper executes last.
 	After []string
+	// Cgroups are control groups that are ended and removed before Remove is.
+	Cgroups []string
 }
 
 // Status is how the command ended.
@@ -177,6 +181,8 @@ type Status struct {
 	Outside bool
 	// TimedOut says that the init was killed because it had not ended ten seconds after a stop signal.
 	TimedOut bool
+	// OverMemory says that a command that failed had a process killed at the limit of memory.
+	OverMemory bool
 	// TriedNet says that a failed command with Net "none" sent something that no route led out for.
 	TriedNet bool
 }
@@ -321,6 +327,9 @@ func (s *Spec) validate() error {
 		}
 	}
 	if err := s.checkMemory(); err != nil {
+		return err
+	}
+	if err := s.Limits.check(); err != nil {
 		return err
 	}
 	if err := s.checkLearning(); err != nil {

@@ -16,6 +16,7 @@ import (
 // Mark notes which process is the container's init, so that no later one of the same number is taken for it.
 func (c *Container) Mark(p runner.Process) {
 	c.PID, c.StartTime, c.PidfdInode, c.BootID = p.PID, p.StartTime, p.PidfdInode, BootID()
+	c.Cgroups = p.Cgroups
 }
 
 // BootID is different after each start of the machine.
@@ -106,6 +107,7 @@ func (d *Dir) Sweep() error {
 		c, err := d.read(e.Name())
 		if err == nil {
 			c.end()
+			errs = append(errs, runner.RemoveGroups(c.Cgroups))
 		}
 		if err != nil || !c.Keep {
 			errs = append(errs, os.RemoveAll(filepath.Join(d.Path, e.Name())))

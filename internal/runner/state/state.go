@@ -44,12 +44,12 @@ type Container struct {
 	Detached     bool   `json:"detached,omitempty"`
 	Keep         bool   `json:"keep,omitempty"` // record and copy stay until they are removed
 
-	Cache  string          `json:"cache,omitempty"`  // its folder
-	Copy   string          `json:"copy,omitempty"`   // scratch folder with u and w; "" for one in memory
-	Cgroup string          `json:"cgroup,omitempty"` // of the container
-	Net    json.RawMessage `json:"net,omitempty"`    // what its network needs to know
-	Spec   runner.Spec     `json:"spec"`
-	Status *runner.Status  `json:"status,omitempty"` // nil until it has ended, and for one whose monitor was killed
+	Cache   string          `json:"cache,omitempty"`   // its folder
+	Copy    string          `json:"copy,omitempty"`    // scratch folder with u and w; "" for one in memory
+	Cgroups []string        `json:"cgroups,omitempty"` // of the container, if it has limits
+	Net     json.RawMessage `json:"net,omitempty"`     // what its network needs to know
+	Spec    runner.Spec     `json:"spec"`
+	Status  *runner.Status  `json:"status,omitempty"` // nil until it has ended, and for one whose monitor was killed
 
 	// Running says that the monitor's lock was held when the record was read.
 	Running bool `json:"-"`

@@ -140,3 +140,24 @@ func TestOpenRefuses(t *testing.T) {
 		t.Error("a link was opened")
 	}
 }
+
+// TestSweepGroups: control groups go with the record of a container that nobody looks after; other folders do not.
+func TestSweepGroups(t *testing.T) {
+	d, groups := open(t), t.TempDir()
+	mine, other := filepath.Join(groups, "rootctl-0123456789ab"), filepath.Join(groups, "other")
+	for _, dir := range []string{mine, other} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create(t, d, &Container{Name: "web", Cgroups: []string{mine, other}}).Close()
+	if err := d.Sweep(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(mine); err == nil {
+		t.Error("a control group is left")
+	}
+	if _, err := os.Stat(other); err != nil {
+		t.Error(err)
+	}
+}
