@@ -106,9 +106,9 @@ e2e-export: tools-for-tests build
 	@$(call need,$(EXPORT_PROGRAMS),$(EXPORT_PACKAGES))
 	ROOTCTL_E2E=1 $(GO) test -tags e2e_export -count=1 -timeout 30m -v -run '^TestE2EExport' ./cmd/rootctl
 
-# The runner's short suite on bookworm's kernel (6.1), emulated: as root. rootctl itself fetches it, as a package of a root.
-# KERNELS=jammy:linux-image-virtual asks 5.15, where copies need --userns=host so far and most of the suite fails.
-KERNELS ?= bookworm:linux-image-cloud-amd64
+# The runner's short suite on bookworm's kernel (6.1) and jammy's (5.15, where the root is copied), emulated: as root.
+# rootctl itself fetches them, as packages of roots.
+KERNELS ?= bookworm:linux-image-cloud-amd64 jammy:linux-image-virtual
 KERNEL_PROGRAMS := qemu-system-x86_64 cpio insmod mkfs.ext4
 KERNEL_PACKAGES := qemu-system-x86 cpio kmod e2fsprogs
 KERNEL_DIR := $(CURDIR)/.cache/e2e-kernel
