@@ -185,6 +185,7 @@ func TestRootless(t *testing.T) {
 			}
 			o.checkLeft(t, "build")
 			t.Run("run", o.testRun)
+			t.Run("shell", o.testShell)
 			t.Run("bind", o.testBind)
 			t.Run("own program", o.testOwnProgram)
 			t.Run("signals", o.testSignals)

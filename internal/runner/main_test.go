@@ -145,7 +145,7 @@ var shared struct {
 // programs are what the tests run inside: the host's own, with their libraries.
 var programs = []string{"sh", "cat", "chmod", "chown", "cp", "dd", "echo", "env", "false", "head", "id", "kill", "ln",
 	"ls", "mkdir", "mv", "pwd", "readlink", "rm", "setpriv", "sha256sum", "sleep", "stat", "stty", "sync", "touch", "true",
-	"uname", "wc", "tail", "timeout", "tr", "mknod", "rmdir", "mount", "umount", "unshare", "hostname", "seq", "bash", "make"}
+	"uname", "wc", "tail", "timeout", "tr", "mknod", "rmdir", "mount", "umount", "chroot", "unshare", "hostname", "seq", "bash", "make"}
 
 func needRoot(t testing.TB) {
 	t.Helper()

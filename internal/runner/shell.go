@@ -138,9 +138,9 @@ func (w *shellWriter) op(o Op) {
 	case VerbSealRoot:
 		w.line(`mount -o remount,bind,ro "$copy/root"`)
 	case VerbPivot:
-		w.line("# the copy becomes / and the old / goes")
+		w.line("# the copy becomes / and the old / goes, which lies on it and is reached by /..; its own umount does it")
 		w.line("pivot_root . .")
-		w.line("umount -l .")
+		w.line("chroot /.. umount -l /")
 	case VerbWorkdir:
 		w.line("cd %s", quote(o.Target))
 	case VerbExec:
