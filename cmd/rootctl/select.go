@@ -49,7 +49,7 @@ func (s *selection) register(f *pflag.FlagSet) {
 	f.StringSliceVar(&s.exclude, "exclude", nil, "`packages` to leave out unless something depends on them")
 	f.StringArrayVar(&s.mirrors, "mirror", nil, "`[POCKET=]URL` to download from, for one pocket or all, may be repeated; then come the configured, the host's and the suite's own; the word default leaves the host's out")
 	f.BoolVar(&s.onlyMirror, "only-mirror", false, "ask no other mirror than those of --mirror")
-	f.StringVar(&s.caFile, "ca-file", "", "also trust the certificate authorities of this PEM `file` for https")
+	f.StringVar(&s.caFile, "ca-file", "", "also trust the certificate authorities of this PEM `file` for https; run with a network adds them to the copy too")
 	f.StringVar(&s.keyring, "keyring", "", "trust the OpenPGP keys of this `file` instead of the suite's")
 	f.BoolVar(&s.keepMirror, "keep-mirror", false, "the root's sources.list names the mirror that was used")
 	f.BoolVar(&s.noVerify, "no-verify", false, "DANGEROUS: take an archive without checking who signed it")
