@@ -109,6 +109,11 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 	} else if fl.detach {
 		return a.detach(ctx)
 	}
+	if spec.UserNS == "host" && os.Geteuid() == 0 {
+		if err := runner.SealSelf(os.Args, os.Environ()); err != nil {
+			return fmt.Errorf("run %s: %w", name, err)
+		}
+	}
 	store, err := a.openStore()
 	if err != nil {
 		return err

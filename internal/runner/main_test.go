@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 	if Main(os.Args) {
 		return
 	}
+	if os.Getenv(sealEnv) != "" {
+		os.Exit(sealAttack())
+	}
 	if s := os.Getenv(helperEnv); s != "" {
 		os.Exit(helper(s))
 	}
@@ -51,6 +54,7 @@ type job struct {
 	Guard  bool    // no container, only a keeper, until killed
 	Join   *Target // no container, but a command in one that runs
 	Outer  bool    // this process plays a host with a registration; see outerHelper
+	Seal   bool    // from a read-only mount
 	Weak   string  // the guard of weakenings to leave out
 }
 
@@ -59,6 +63,12 @@ func helper(s string) int {
 	if err := json.Unmarshal([]byte(s), &j); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 125
+	}
+	if j.Seal {
+		if err := SealSelf(os.Args, os.Environ()); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 125
+		}
 	}
 	if j.Outer {
 		return outerHelper(j)
