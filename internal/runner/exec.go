@@ -181,7 +181,7 @@ func Exec(ctx context.Context, target Target, cmd Command, o Options) (Status, e
 	defer unix.Close(pidfd)
 	runtime.LockOSThread() // see Run
 	defer runtime.UnlockOSThread()
-	c := &container{spec: &s, opts: o, plan: s.joinPlan(), pidfd: -1, sock: -1, errs: -1, work: -1, format: -1, snmp: -1}
+	c := newContainer(&s, o, s.joinPlan())
 	c.opts.Keep, c.opts.plain = nil, true
 	c.tidied = make(chan struct{}) // there is nothing to tidy
 	close(c.tidied)

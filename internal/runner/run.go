@@ -35,7 +35,7 @@ func Run(ctx context.Context, spec Spec, o Options) (Status, error) {
 	// The parent-death signal follows the thread that forked, so this goroutine keeps it until the init has ended.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	c := &container{spec: &s, opts: o, plan: plan, pidfd: -1, sock: -1, errs: -1, work: -1, format: -1, snmp: -1}
+	c := newContainer(&s, o, plan)
 	defer c.release()
 	if err := c.start(ctx); err != nil {
 		c.abandon()
@@ -78,6 +78,11 @@ type container struct {
 	leftover []int         // detached mounts that are used up
 	work     int           // the directory with u and w, -1 without
 	tidied   chan struct{} // they have been closed
+}
+
+// newContainer has no descriptor yet: 0 would be one of the caller's.
+func newContainer(s *Spec, o Options, p Plan) *container {
+	return &container{spec: s, opts: o, plan: p, pidfd: -1, sock: -1, errs: -1, work: -1, format: -1, snmp: -1}
 }
 
 // start makes the container and returns when the command has been executed.
