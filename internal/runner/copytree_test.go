@@ -53,7 +53,7 @@ func ownText(t *testing.T, root string) string {
 // the cache is not written to, neither through a file's second name.
 func TestPlainCopy(t *testing.T) {
 	needRoot(t)
-	look := "cd /odd; for f in suid twin caps acl link fifo; do stat -c '%n %a %u:%g %h %Y %F' $f; done; stat -c '%a %Y' . /; readlink link; id -u; test ! -e node || echo node"
+	look := "cd /odd; for f in suid twin caps acl link fifo; do stat -c '%n %a %u:%g %h %Y %F' $f; done; stat -c '%a %Y' .; stat -c %a /; readlink link; id -u; test ! -e node || echo node"
 	for _, userns := range []string{"own", "host"} {
 		for _, disk := range []bool{true, false} {
 			root := oddRoot(t)

@@ -18,7 +18,8 @@ import (
 
 // kernelTests are the short suite: everything of a run that depends on the kernel's version.
 const kernelTests = "^(TestExitCodes|TestSurroundings|TestSevenNamespacesDiffer|TestCachedRootIsUnchanged|TestLayersInOrder|" +
-	"TestUpperOnDiskIsUsedAndRemoved|TestInPlace|TestCapabilitiesAndPrivileges|TestNoFsync)$"
+	"TestUpperOnDiskIsUsedAndRemoved|TestInPlace|TestCapabilitiesAndPrivileges|TestNoFsync|" +
+	"TestPlainCopy|TestPlainCopyIsRemoved|TestShiftTree)$"
 
 // kernelModules are inserted where they are modules, each after what it needs.
 var kernelModules = []string{"virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "overlay"}
