@@ -45,6 +45,7 @@ func TestNat(t *testing.T) {
 		{"apt-get update", w.testApt},
 		{"published", w.testPublished},
 		{"out of reach", w.testOutOfReach},
+		{"exec", w.testExecInside},
 		{"20 at once", w.testTwenty},
 		{"killed", w.testKilledNat},
 		{"killed with its keeper", w.testKilledWithKeeper},
@@ -195,6 +196,24 @@ func (w *natWorld) testOutOfReach(t *testing.T) {
 		if out, _, code := w.run(t, w.probed([]string{"--net=nat"}, "dial", to)); code == 0 {
 			t.Errorf("%s answers: %s", to, out)
 		}
+	}
+}
+
+// testExecInside: who joins a container has its network.
+func (w *natWorld) testExecInside(t *testing.T) {
+	name := fmt.Sprintf("nat-exec-%d", os.Getpid())
+	c := w.listening(t, "--name", name)
+	defer end(t, c)
+	try := func() (string, string, int) {
+		return w.run(t, w.command(w.cache, "exec", name, "/probe", probeName+"-net", "get", "http://"+natFar+"/whoami"))
+	}
+	out, errs, code := try()
+	for limit := time.Now().Add(5 * time.Second); code == 125 && time.Now().Before(limit); { // it is recorded once it runs
+		time.Sleep(20 * time.Millisecond)
+		out, errs, code = try()
+	}
+	if code != 0 || out != natHost+"\n" {
+		t.Errorf("code %d: %q %q", code, out, errs)
 	}
 }
 
