@@ -27,6 +27,8 @@ func probeMain(args []string) {
 		probeNet(args[1:])
 	case probeName + "-files":
 		probeFiles()
+	case probeName + "-away":
+		probeAway()
 	case probeName + "-nested":
 		if unix.Unmount("/proc/kcore", unix.MNT_DETACH) != nil {
 			os.Exit(1)

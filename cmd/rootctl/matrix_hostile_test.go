@@ -29,6 +29,7 @@ func hostileNames(mark string) map[string][]*tar.Header {
 			link("etc/hosts", "/nowhere"), link("etc/hostname", "nowhere"), link("etc/resolv.conf", "/run/nowhere/x")},
 		"pipes":             {fifo("proc"), fifo("sys"), fifo("dev"), fifo("tmp"), fifo("run"), fifo("etc/hosts"), fifo("etc/hostname"), fifo("etc/resolv.conf")},
 		"files":             {file("proc"), file("sys"), file("dev"), file("tmp"), file("run"), file("etc/hosts"), file("etc/hostname"), file("etc/resolv.conf")},
+		"dev-names":         {{Name: "dev/", Typeflag: tar.TypeDir, Mode: 0o755}, link("dev/null", mark), link("dev/pts", dir), link("dev/ptmx", mark), link("dev/shm", dir)},
 		"etc-a-link":        {link("etc", dir)},
 		"links-as-programs": {link("evil-cmd", "/proc/self/exe"), link("evil-dir", "/proc/1/root"), link("etc/passwd", mark)},
 	}

@@ -110,7 +110,7 @@ func (o *ordinary) mode(t *testing.T) *mode {
 	return &mode{command: o.command, cache: o.cache(), uid: uint32(o.uid), single: o.ranges.Single(), probe: o.self}
 }
 
-// treeState tells every name of the cached roots with its kind, owner, size and times of change.
+// treeState tells every name of the cached roots with its kind, owner, size, times of change and contents.
 func treeState(t *testing.T, cache string) string {
 	t.Helper()
 	var b strings.Builder
@@ -127,6 +127,10 @@ func treeState(t *testing.T, cache string) string {
 		}
 		b.WriteString(p + " " + strconv.Itoa(int(st.Mode)) + " " + strconv.Itoa(int(st.Uid)) + " " + strconv.FormatInt(st.Size, 10) + " " +
 			strconv.FormatInt(st.Mtim.Nano(), 10) + " " + strconv.FormatInt(st.Ctim.Nano(), 10) + "\n")
+		if st.Mode&unix.S_IFMT == unix.S_IFREG {
+			sum := sha256Of(t, p)
+			b.Write(sum[:])
+		}
 		return nil
 	})
 	if err != nil {
@@ -148,6 +152,15 @@ func (m *mode) all(t *testing.T) {
 	m.testEnds(t)
 	m.testSurroundings(t)
 	m.testCopy(t)
+	m.testRefused(t)
+	m.testPrograms(t)
+	t.Run("killed from the host", m.testFromOutside)
+	t.Run("changed user, cleared parent-death signal", m.testOutlives)
+	t.Run("set-user-id on a bind", m.testSetuid)
+	t.Run("mounts stay inside", m.testMounts)
+	if !m.byPath { // the branch makes no difference to them
+		t.Run("60 at once", m.testMany)
+	}
 }
 
 // listen holds an abstract socket of the host's network.

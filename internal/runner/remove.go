@@ -20,8 +20,11 @@ func removePaths(ctx context.Context, paths []string) error {
 			continue
 		}
 		if err == nil {
-			r := remover{ctx: ctx, top: dir}
-			err = r.remove(dir, filepath.Base(p), 0)
+			err = unix.ENOENT
+			for try := 0; err == unix.ENOENT && try < 3; try++ { // else somebody else removes it, too
+				r := remover{ctx: ctx, top: dir}
+				err = r.remove(dir, filepath.Base(p), 0)
+			}
 			unix.Close(dir)
 		}
 		if err != nil {

@@ -215,5 +215,5 @@ func (d *Dir) Remove(id string) error {
 	if alive, err := d.alive(id); alive || err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return errors.Join(err, fmt.Errorf("remove container %s: it is running", id))
 	}
-	return os.RemoveAll(filepath.Join(d.Path, id))
+	return removeAll(filepath.Join(d.Path, id))
 }

@@ -110,7 +110,7 @@ func (d *Dir) Sweep() error {
 			errs = append(errs, runner.RemoveGroups(c.Cgroups))
 		}
 		if err != nil || !c.Keep {
-			errs = append(errs, os.RemoveAll(filepath.Join(d.Path, e.Name())))
+			errs = append(errs, removeAll(filepath.Join(d.Path, e.Name())))
 		}
 	}
 	return errors.Join(errs...)

@@ -178,9 +178,17 @@ func replace(path string, b []byte) error {
 // Close lets the lock go; the record stays.
 func (h *Handle) Close() { h.lock.Close() }
 
+// removeAll is os.RemoveAll, which fails when something in path goes meanwhile: a sweep may be at the same record.
+func removeAll(path string) error {
+	if err := os.RemoveAll(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(path)
+}
+
 // Remove takes the record away and lets the lock go.
 func (h *Handle) Remove() error {
-	err := os.RemoveAll(h.Path)
+	err := removeAll(h.Path)
 	if h.lock != nil {
 		h.lock.Close()
 	}
