@@ -4,6 +4,7 @@
 # make compare-all ONLY=REGEXP: the whole table internal/reference/cases.txt, or the lines that match
 # make bench      writes the table in docs/performance.md
 # make soak       KILLS=6000 FLIPS=1000: kills and damages a cache, for half an hour
+# make soak-run   KILLS=1000: kills processes of containers, for two minutes
 # make lint race fuzz e2e e2e-stretch e2e-export e2e-kernel dist mirror clean
 
 SHELL   := /bin/bash
@@ -18,7 +19,7 @@ ARCHES  := amd64 arm64
 REVISION := $(shell git describe --always --dirty 2>/dev/null)
 TOOL    := $(GO) tool -modfile=tools.mod
 
-.PHONY: all build test tools-for-tests race fuzz lint vet-arches e2e e2e-stretch e2e-export e2e-kernel soak compare compare-all compare-lists bench many mirror dist clean
+.PHONY: all build test tools-for-tests race fuzz lint vet-arches e2e e2e-stretch e2e-export e2e-kernel soak soak-run compare compare-all compare-lists bench many mirror dist clean
 
 all: build
 
@@ -93,6 +94,11 @@ FLIPS ?= 1000
 soak: tools-for-tests
 	ROOTCTL_SOAK_KILLS=$(KILLS) ROOTCTL_SOAK_FLIPS=$(FLIPS) ROOTCTL_SOAK_SIZES=50 ROOTCTL_SOAK_CALLS=1000 ROOTCTL_SOAK=3m \
 		$(GO) test -count=1 -timeout 90m -v -run '^(TestSoak|TestFlips|TestFullDisks|TestFewFiles|TestFailingSystemCalls|TestKilledAtRandom)$$' ./cmd/rootctl ./internal/cache
+
+# Processes of containers: monitors, keepers, inits.
+soak-run: KILLS = 1000
+soak-run: tools-for-tests
+	ROOTCTL_SOAK_RUN_KILLS=$(KILLS) $(GO) test -count=1 -timeout 60m -v -run '^TestRunSoak$$' ./cmd/rootctl
 
 # The real stretch, from archive.debian.org: it fails where that cannot be reached.
 # E2E_STRETCH="--mirror URL ..." asks another mirror first.

@@ -34,7 +34,7 @@ func (a *app) joinable(verb, name string) (*state.Container, *runner.Target, err
 	if err != nil {
 		return nil, nil, a.noContainer(verb, name, err)
 	}
-	if !c.Running || c.PID == 0 || c.BootID != state.BootID() {
+	if !c.Running || c.Started.IsZero() || c.BootID != state.BootID() {
 		return nil, nil, withHint(&notFound{fmt.Errorf("%s %s: the container is not running", verb, name)}, "rootctl ps lists what runs")
 	}
 	t := &runner.Target{Process: runner.Process{PID: c.PID, StartTime: c.StartTime, PidfdInode: c.PidfdInode, Cgroups: c.Cgroups},

@@ -207,7 +207,9 @@ func (a *app) remove(ctx context.Context, names []string, force, running bool) e
 	if err := dir.Sweep(); err != nil {
 		return err
 	}
+	each := a.each
 	if len(names) == 0 {
+		each = a.eachLeft
 		list, err := dir.List()
 		if err != nil {
 			return err
@@ -219,14 +221,14 @@ func (a *app) remove(ctx context.Context, names []string, force, running bool) e
 		}
 	}
 	if force {
-		if err := a.each("rm", names, func(d *state.Dir, c *state.Container) error { return stopContainer(d, c, 0) }); err != nil {
+		if err := each("rm", names, func(d *state.Dir, c *state.Container) error { return stopContainer(d, c, 0) }); err != nil {
 			return err
 		}
 	}
 	if done, err := a.enter(); done || err != nil {
 		return err
 	}
-	return a.each("rm", names, func(d *state.Dir, c *state.Container) error {
+	return each("rm", names, func(d *state.Dir, c *state.Container) error {
 		if c.Running {
 			return withHint(errors.New("it is running"), "rootctl stop %s, or rootctl rm -f %s", c.ID, c.ID)
 		}

@@ -55,6 +55,7 @@ func TestExecVerb(t *testing.T) {
 	go func() {
 		defer close(ended)
 		_, err := runner.Run(ctx, record.Spec, runner.Options{Started: func(p runner.Process) error {
+			record.Started = record.Created.Add(1)
 			record.PID, record.StartTime, record.PidfdInode, record.BootID = p.PID, p.StartTime, p.PidfdInode, state.BootID()
 			err := h.Save()
 			started <- err

@@ -61,6 +61,26 @@ func (a *app) each(verb string, names []string, do func(*state.Dir, *state.Conta
 	return errors.Join(errs...)
 }
 
+// eachLeft is each for containers from a list, which may end and be gone meanwhile.
+func (a *app) eachLeft(verb string, names []string, do func(*state.Dir, *state.Container) error) error {
+	dir, err := a.openState()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, n := range names {
+		c, err := dir.Find(n)
+		if err == nil {
+			err = do(dir, c)
+		}
+		var none *state.NotFoundError
+		if err != nil && !errors.As(err, &none) {
+			errs = append(errs, fmt.Errorf("%s %s: %w", verb, n, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 func newPsCommand(a *app) *cobra.Command {
 	var all, asJSON bool
 	c := &cobra.Command{

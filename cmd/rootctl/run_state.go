@@ -109,8 +109,20 @@ func (r *record) hold(keep *runner.Keep) {
 	}
 }
 
+// made is told of the init before its command is: a sweep finds it from now on, whoever else is killed.
+func (r *record) made(spec *runner.Spec) func(runner.Process) error {
+	return func(p runner.Process) error {
+		if r.Handle == nil {
+			return nil
+		}
+		r.Mark(p)
+		r.Spec = *spec
+		return r.Save()
+	}
+}
+
 // started is told of the init when its command has been executed.
-func (r *record) started(a *app, spec *runner.Spec, cancel func()) func(runner.Process) error {
+func (r *record) started(a *app, cancel func()) func(runner.Process) error {
 	return func(p runner.Process) error {
 		if r.fl.timeout > 0 {
 			r.timer = time.AfterFunc(r.fl.timeout, func() {
@@ -121,8 +133,7 @@ func (r *record) started(a *app, spec *runner.Spec, cancel func()) func(runner.P
 		if r.Handle == nil {
 			return nil
 		}
-		r.Mark(p)
-		r.Started, r.Spec = a.now(), *spec
+		r.Started = a.now()
 		if err := r.Save(); err != nil || !r.detached {
 			return err
 		}
@@ -207,7 +218,7 @@ func (r *record) openLog() (w *os.File, done func(), err error) {
 func (a *app) withRecord(ctx context.Context, store *cache.Store, r *record, spec runner.Spec, o runner.Options) (runner.Status, error) {
 	in, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	o.Started = r.started(a, &spec, cancel)
+	o.Made, o.Started = r.made(&spec), r.started(a, cancel)
 	if r.detached {
 		w, done, err := r.openLog()
 		if err != nil {

@@ -103,6 +103,15 @@ func (c *container) start(ctx context.Context) error {
 	c.closeChildEnds()
 	c.opts.plain = c.spec.Init // the reaper passes every signal on
 	c.stop = newStopper(ctx, c.pid, c.pidfd, c.opts)
+	if c.opts.Made != nil {
+		p, err := ProcessOf(c.pid, c.pidfd)
+		if err == nil {
+			err = c.opts.Made(p)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if err := c.feed(root, binds); err != nil {
 		return c.blame(t, err)
 	}

@@ -137,6 +137,9 @@ type Options struct {
 	// WatchNet asks for Status.TriedNet.
 	WatchNet bool
 
+	// Made, if set, is told of the init before that is fed, so that nothing has been executed yet. An error ends the run.
+	Made func(Process) error
+
 	// Started, if set, is told of the init when the command has been executed. An error ends the run.
 	Started func(Process) error
 

@@ -35,6 +35,9 @@ func (d *Dir) List() ([]*Container, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list containers: %w", err)
 		}
+		if c.Running && c.Started.IsZero() && c.Name == "" {
+			continue // it begins
+		}
 		list = append(list, c)
 	}
 	slices.SortStableFunc(list, func(a, b *Container) int { return a.Created.Compare(b.Created) })
