@@ -33,6 +33,9 @@ func newBuildCommand(a *app) *cobra.Command {
 			if err := checkBuildUsers(userns, sel.noVerify); err != nil {
 				return err
 			}
+			if err := seal(userns); err != nil {
+				return fmt.Errorf("build: %w", err)
+			}
 			if sel.lockFile != "" {
 				return a.buildLocked(c.Context(), &sel, lockedFlags{tag: tag, hostUsers: userns == "host", json: asJSON}, names)
 			}

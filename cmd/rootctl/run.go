@@ -95,6 +95,14 @@ func lateFlag(f *pflag.FlagSet, given []string) error {
 	return nil
 }
 
+// seal keeps rootctl's own file from containers in which its owner is root.
+func seal(userns string) error {
+	if userns != "host" || os.Geteuid() != 0 {
+		return nil
+	}
+	return runner.SealSelf(os.Args, os.Environ())
+}
+
 // run finds or builds the root, runs the command in a fresh copy and sets the exit code.
 func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string, argv []string) error {
 	spec, err := a.spec(fl, argv)
@@ -109,10 +117,8 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 	} else if fl.detach {
 		return a.detach(ctx)
 	}
-	if spec.UserNS == "host" && os.Geteuid() == 0 {
-		if err := runner.SealSelf(os.Args, os.Environ()); err != nil {
-			return fmt.Errorf("run %s: %w", name, err)
-		}
+	if err := seal(spec.UserNS); err != nil {
+		return fmt.Errorf("run %s: %w", name, err)
 	}
 	store, err := a.openStore()
 	if err != nil {
