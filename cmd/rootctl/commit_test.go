@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // changing changes a copy: an owner where there are others, a mode, a removed file, a folder made anew.
@@ -91,4 +93,50 @@ func TestKilledCommit(t *testing.T) {
 	must("run", "last", "--", "sh", "-c", "test -u /etc/motd && test ! -e /bin/rm && test -e /var/lib/dpkg/info/new")
 	must("cache", "verify")
 	must("rm", "work")
+}
+
+// On a cache where the root is copied as a whole for each run, a kept copy says nothing of what was deleted: commit and
+// diff refuse it rather than give wrong bytes.
+func TestCommitOfWholeCopy(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: mounts")
+	}
+	base := t.TempDir()
+	at := func(n string) string { return filepath.Join(base, n) }
+	for _, n := range []string{"m", "m/l", "m/u", "m/w", "over"} {
+		if err := os.Mkdir(at(n), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if n == "m" { // overlay takes no overlay as its upper: whatever holds the tests
+			if err := unix.Mount("tmpfs", at("m"), "tmpfs", 0, ""); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = unix.Unmount(at("m"), unix.MNT_DETACH) })
+		}
+	}
+	if err := unix.Mount("overlay", at("over"), "overlay", 0, "lowerdir="+at("m/l")+",upperdir="+at("m/u")+",workdir="+at("m/w")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(at("over"), unix.MNT_DETACH) })
+	f, dir := newFixture(t), at("over/cache")
+	t.Setenv("ROOTCTL_STATE", filepath.Join(t.TempDir(), "state", "containers"))
+	f.build(t, dir)
+	run := func(args ...string) (string, error) {
+		out, err := f.command(dir, args...).CombinedOutput()
+		return string(out), err
+	}
+	if out, err := run("run", "--keep", "--name", "work", "fixture", "--", "sh", "-c", "echo x >/new"); err != nil || !strings.Contains(out, "whole root is copied") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, args := range [][]string{{"diff", "work"}, {"commit", "work", "mine"}} {
+		if out, err := run(args...); err == nil || !strings.Contains(out, "whole root") || !strings.Contains(out, "hint:") {
+			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
+	if out, err := run("rm", "work"); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err := run("run", "--keep", "--upper=tmpfs", "--name", "again", "fixture", "true"); err == nil {
+		t.Errorf("a kept copy in memory: %s", out)
+	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/internal/cache/upper"
+	"github.com/rootctl/rootctl/internal/runner"
 	"github.com/rootctl/rootctl/internal/runner/state"
 )
 
@@ -123,6 +124,10 @@ func (a *app) openCopy(ctx context.Context, c *state.Container) (_ *openedCopy, 
 			k.lease.Close()
 		}
 	}()
+	if _, err := os.Lstat(runner.WholeMark(dir)); err == nil {
+		return nil, withHint(errors.New("its copy is the whole root, which cannot be told from what it changed"),
+			"keep the cache on ext4, xfs, btrfs or tmpfs, with Linux 5.19 or newer (docs/fallbacks.md)")
+	}
 	if k.copy, err = a.copyOf(c, dir); err != nil {
 		return nil, err
 	}

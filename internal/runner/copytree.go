@@ -23,6 +23,11 @@ func (c *container) copied(op Op, root owner, why error) (int, error) {
 	if !c.spec.idmapped() {
 		t.shift = idShift{}
 	}
+	if c.spec.KeepCopy {
+		if err := os.WriteFile(WholeMark(c.spec.Work), nil, 0o600); err != nil {
+			return -1, stepError(op, "open", err)
+		}
+	}
 	var err error
 	if t.top, err = c.copyTarget(op); err != nil {
 		return -1, err
@@ -55,6 +60,9 @@ func (c *container) copied(op Op, root owner, why error) (int, error) {
 	}
 	return fd, nil
 }
+
+// WholeMark is a file in a kept Work whose u is the whole root, not what differs from it.
+func WholeMark(work string) string { return work + "/whole" }
 
 // copyTarget is the directory u of Work, on any file system, or memory.
 func (c *container) copyTarget(op Op) (int, error) {
