@@ -133,7 +133,7 @@ func (r *record) started(a *app, cancel func()) func(runner.Process) error {
 		if r.Handle == nil {
 			return nil
 		}
-		r.Started = a.now()
+		r.Started, r.Cgroups = a.now(), p.Cgroups // which were made meanwhile
 		if err := r.Save(); err != nil || !r.detached {
 			return err
 		}
