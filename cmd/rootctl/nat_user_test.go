@@ -26,14 +26,14 @@ func TestNatOfUsers(t *testing.T) {
 	w := newNatWorld(t, o.fixture)
 	w.tun = 0o666 // as distributions have it
 	before := w.natState(t)
-	for _, program := range []string{"pasta", "slirp4netns"} {
+	for _, program := range []string{"slirp4netns", "pasta"} {
 		t.Run(program, func(t *testing.T) {
 			n := &userNat{natWorld: w, o: o, program: program}
 			n.link(t)
 			t.Run("look-up", n.testLookUp)
-			t.Run("published", n.testPublished)
 			t.Run("killed", n.testKilled)
 			t.Run("port taken", n.testPortTaken)
+			t.Run("published", n.testPublished) // last: a connection that pasta stalled keeps its port for a while
 			if left := n.programs(t); len(left) > 0 {
 				t.Errorf("left behind: %q", left)
 			}
@@ -116,6 +116,17 @@ func (n *userNat) listening(t *testing.T) *exec.Cmd {
 
 func (n *userNat) testPublished(t *testing.T) {
 	c := n.listening(t)
+	if n.program == "pasta" {
+		// Known fault (docs/network.md): pasta of Debian 12 stalls the first connection, before the container has sent anything.
+		n.at(t, n.host, func() error {
+			c, err := net.Dial("tcp4", natHost+":18080")
+			if err != nil {
+				return err
+			}
+			return errors.Join(c.(*net.TCPConn).SetLinger(0), c.Close())
+		})
+		time.Sleep(300 * time.Millisecond)
+	}
 	n.checkPublished(t)
 	end(t, c)
 	n.gone(t, "the container has ended")
@@ -189,11 +200,11 @@ func (n *userNat) testKilled(t *testing.T) {
 func (n *userNat) testPortTaken(t *testing.T) {
 	var l net.Listener
 	n.at(t, n.host, func() (err error) {
-		l, err = net.Listen("tcp4", "0.0.0.0:18080")
+		l, err = net.Listen("tcp4", "0.0.0.0:18090")
 		return err
 	})
 	defer l.Close()
-	_, errs, code := n.run(t, n.probed([]string{"--publish", "18080:8080"}, "links"))
+	_, errs, code := n.run(t, n.probed([]string{"--publish", "18090:8080"}, "links"))
 	if code != 125 || !strings.Contains(errs, n.program) || !strings.Contains(errs, "hint: ") {
 		t.Errorf("code %d: %s", code, errs)
 	}
