@@ -138,6 +138,10 @@ func guardChecks() []guardCheck {
 // must get there. Otherwise nobody would notice if the guard went.
 func TestGuardsMatter(t *testing.T) {
 	needRoot(t)
+	// Tests before this one change the ids of threads, which makes this process undumpable, and so what it forks.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
 	segment, err := unix.SysvShmGet(0x726f6f74, 4096, unix.IPC_CREAT|0o600)
 	if err != nil {
 		t.Fatal(err)
