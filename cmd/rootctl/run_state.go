@@ -228,7 +228,12 @@ func (a *app) withRecord(ctx context.Context, store *cache.Store, r *record, spe
 		defer done()
 	}
 	st, err := runner.Run(in, spec, o)
-	return st, errors.Join(err, r.ended(a, store, &st, err != nil))
+	if end := r.ended(a, store, &st, err != nil); err == nil {
+		err = end
+	} else if end != nil {
+		a.log().Debug("the container's record stays, until the next command sweeps it", "error", end)
+	}
+	return st, err
 }
 
 // reportEnd says in JSON how the command ended.

@@ -133,7 +133,8 @@ func (s *Store) open() error {
 		if err := s.checkEmpty(err == nil); err != nil {
 			return err
 		}
-		if s.existing {
+		// An empty VERSION claims the folder: whoever was to write the number was killed, or a disk cut it.
+		if s.existing && (err != nil || s.readOnly) {
 			s.absent, s.readOnly = true, true
 			return nil
 		}

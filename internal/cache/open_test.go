@@ -130,8 +130,11 @@ func TestDamagedVersion(t *testing.T) {
 	s := open(t)
 	for _, text := range []string{"", "1"} {
 		must(t, os.WriteFile(s.path("VERSION"), []byte(text), 0o600))
-		_, err := Open(s.Dir(), Options{})
+		got, err := Open(s.Dir(), Options{Existing: true})
 		must(t, err)
+		if b, err := os.ReadFile(s.path("VERSION")); err != nil || got.Absent() || text == "" && string(b) != "1\n" {
+			t.Errorf("%q: absent %v, then %q, %v", text, got.Absent(), b, err)
+		}
 	}
 	newer := 0
 	for bit := range 16 {

@@ -178,8 +178,16 @@ func replace(path string, b []byte) error {
 // Close lets the lock go; the record stays.
 func (h *Handle) Close() { h.lock.Close() }
 
-// removeAll is os.RemoveAll, which fails when something in path goes meanwhile: a sweep may be at the same record.
+// removeAll removes a record. The files it usually has go by their names, which takes no file descriptor: a process
+// that has none left leaves nothing. os.RemoveAll does the rest, and fails when something in path goes meanwhile: a
+// sweep may be at the same record.
 func removeAll(path string) error {
+	for _, name := range [...]string{"state.json", "log", "lock"} {
+		_ = unix.Unlink(filepath.Join(path, name))
+	}
+	if err := unix.Rmdir(path); err == nil || err == unix.ENOENT {
+		return nil
+	}
 	if err := os.RemoveAll(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
