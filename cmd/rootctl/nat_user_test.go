@@ -33,7 +33,7 @@ func TestNatOfUsers(t *testing.T) {
 			t.Run("look-up", n.testLookUp)
 			t.Run("killed", n.testKilled)
 			t.Run("port taken", n.testPortTaken)
-			t.Run("published", n.testPublished) // last: a connection that pasta stalled keeps its port for a while
+			t.Run("published", n.testPublished)
 			if left := n.programs(t); len(left) > 0 {
 				t.Errorf("left behind: %q", left)
 			}
@@ -114,19 +114,9 @@ func (n *userNat) listening(t *testing.T) *exec.Cmd {
 	return n.awaitListening(t, n.probed([]string{"--publish", "18080:8080"}, "echo", ":8080"))
 }
 
+// testPublished: the container has sent nothing when the first connection comes.
 func (n *userNat) testPublished(t *testing.T) {
 	c := n.listening(t)
-	if n.program == "pasta" {
-		// Known fault (docs/network.md): pasta of Debian 12 stalls the first connection, before the container has sent anything.
-		n.at(t, n.host, func() error {
-			c, err := net.Dial("tcp4", natHost+":18080")
-			if err != nil {
-				return err
-			}
-			return errors.Join(c.(*net.TCPConn).SetLinger(0), c.Close())
-		})
-		time.Sleep(300 * time.Millisecond)
-	}
 	n.checkPublished(t)
 	end(t, c)
 	n.gone(t, "the container has ended")

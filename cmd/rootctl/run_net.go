@@ -119,7 +119,7 @@ func (a *app) prepareUserMode(s *runner.Spec, keep *runner.Keep, n *netRun) (err
 // connect is done while the container waits.
 func (n *netRun) connect(pid, netns int) error {
 	if n.user != nil {
-		return n.user.Connect(pid, n.ports)
+		return n.user.Connect(pid, netns, n.ports)
 	}
 	return n.claim.Connect(netns, n.ports)
 }

@@ -123,8 +123,9 @@ func (u *UserMode) command(ownUsers bool, ports []Port, api string) []string {
 	return append(args, "--userns", user, "--netns", netns)
 }
 
-// Connect starts the program for the container whose init is pid, and waits until the container has a way out.
-func (u *UserMode) Connect(pid int, ports []Port) error {
+// Connect starts the program for the container whose init is pid, with a network namespace, and waits until the container
+// has a way out.
+func (u *UserMode) Connect(pid, netns int, ports []Port) error {
 	api, err := u.apiSocket(ports)
 	if err != nil {
 		return err
@@ -148,6 +149,9 @@ func (u *UserMode) Connect(pid int, ports []Port) error {
 		}
 	}
 	if !u.slirp {
+		if len(ports) > 0 {
+			_ = greet(netns) // without it only the first connection may suffer
+		}
 		return nil
 	}
 	for _, p := range ports {
