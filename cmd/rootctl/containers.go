@@ -13,13 +13,16 @@ import (
 	"github.com/rootctl/rootctl/internal/runner/state"
 )
 
-// recordsPath is the folder of the records of root's containers, or of a user's own.
+// recordsPath is the folder of the records of root's containers, or of a user's own. After su or sudo -u the variable
+// may still name the folder of whoever called.
 func recordsPath(getenv func(string) string, uid int) string {
 	if uid == 0 {
 		return "/run/rootctl/containers"
 	}
 	if dir := getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "rootctl", "containers")
+		if owner, there := ownerOf(dir); there && owner == uid {
+			return filepath.Join(dir, "rootctl", "containers")
+		}
 	}
 	return filepath.Join(fmt.Sprintf("/tmp/rootctl-%d", uid), "containers")
 }

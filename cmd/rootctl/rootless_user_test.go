@@ -26,6 +26,7 @@ type ordinary struct {
 	uid, gid int
 	ranges   *runner.UserMap
 	home     string
+	env      []string // beside HOME and PATH
 }
 
 // as gives the fixture to a user: one with ranges, or one that no file knows.
@@ -92,7 +93,7 @@ func (o *ordinary) cache() string { return filepath.Join(o.home, ".cache", "root
 func (o *ordinary) command(args ...string) *exec.Cmd {
 	c := exec.Command(o.self, args...)
 	c.Dir = o.home
-	c.Env = []string{"HOME=" + o.home, "PATH=/usr/bin:/bin"}
+	c.Env = append([]string{"HOME=" + o.home, "PATH=/usr/bin:/bin"}, o.env...)
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true,
 		Credential: &syscall.Credential{Uid: uint32(o.uid), Gid: uint32(o.gid)}}
 	return c
