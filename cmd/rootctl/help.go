@@ -9,9 +9,8 @@ import (
 // groups are the headings of rootctl --help and the verbs below each.
 var groups = [...]struct{ title, verbs string }{
 	{"Make and use roots:", " run build lock "},
-	{"Containers:", " ps inspect logs stop kill wait rm diff commit "},
+	{"Containers:", " exec ps top inspect logs stop kill wait rm diff commit "},
 	{"Look:", " ls show suites doctor "},
-	{"Containers:", " exec "},
 	{"Name and move:", " tag untag export import "},
 	{"Look after the cache:", " cache "},
 }

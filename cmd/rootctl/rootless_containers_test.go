@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rootctl/rootctl/internal/runner"
 )
 
 // TestRootlessContainers has an ordinary user, with a range of ids and with a single one, manage containers.
@@ -34,6 +36,7 @@ func TestRootlessContainers(t *testing.T) {
 			t.Run("run", o.testDetached)
 			t.Run("ps", o.testPs)
 			t.Run("exec", o.testExec)
+			t.Run("top", o.testTop)
 			t.Run("logs", o.testLogs)
 			t.Run("inspect", o.testInspect)
 			t.Run("diff", o.testDiff)
@@ -120,6 +123,46 @@ func (o *ordinary) testExec(t *testing.T) {
 	}
 }
 
+func (o *ordinary) testTop(t *testing.T) {
+	var rows []psRow
+	if err := json.Unmarshal([]byte(o.must(t, "ps", "--json")), &rows); err != nil || len(rows) != 1 {
+		t.Fatalf("%+v, %v", rows, err)
+	}
+	c := o.command("exec", "web", "sh", "-c", "echo ready; read x; :", "a\x1b[31mb\nc")
+	in, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	limit := time.AfterFunc(20*time.Second, func() { c.Process.Kill() })
+	defer limit.Stop()
+	if _, err := out.Read(make([]byte, 16)); err != nil {
+		t.Fatal(err)
+	}
+	list := o.must(t, "top", "web")
+	if want := fmt.Sprintf("\n1 +%d +root +sh -c trap ", rows[0].PID); !regexp.MustCompile(want).MatchString(list) {
+		t.Errorf("top has no %q:\n%s", want, list)
+	}
+	if !regexp.MustCompile("\n[0-9]+ +[0-9]+ +root +sh -c echo ready; read x; : a\uFFFD\\[31mb c\n").MatchString(list) {
+		t.Errorf("top has not what joined: %q", list)
+	}
+	var procs []runner.Resident
+	if err := json.Unmarshal([]byte(o.must(t, "top", "--json", "web")), &procs); err != nil || len(procs) < 2 || procs[0].HostPID != rows[0].PID {
+		t.Errorf("%+v, %v", procs, err)
+	}
+	in.Close()
+	_ = c.Wait() // read at the end of input fails
+	if out := o.must(t, "__complete", "exec", "w"); !strings.HasPrefix(out, "web\tfixture\n") {
+		t.Errorf("completion: %q", out)
+	}
+}
+
 func (o *ordinary) testLogs(t *testing.T) {
 	if out := o.must(t, "logs", "web"); out != "begun\n" {
 		t.Errorf("logs: %q", out)
@@ -178,6 +221,7 @@ func (o *ordinary) testStop(t *testing.T) {
 		t.Error(out)
 	}
 	o.fails(t, 125, "is not running", "exec", "web", "true")
+	o.fails(t, 1, "it does not run", "top", "web")
 }
 
 func (o *ordinary) testWait(t *testing.T) {
