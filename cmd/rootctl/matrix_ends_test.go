@@ -28,7 +28,7 @@ func (m *mode) testEnds(t *testing.T) {
 		{"100 MB through pipes", 0, []string{"fixture", "sh", "-c", "test $(head -c 100000000 /dev/zero | cat | wc -c) = 100000000"}},
 		{"orphans", 0, []string{"fixture", "sh", "-c", "(sleep 50 &) ; exit 0"}},
 	} {
-		t.Run(x.name, func(t *testing.T) {
+		m.line(t, x.name, func(t *testing.T) {
 			if out, errs, code := m.run(t, x.args...); code != x.code {
 				t.Errorf("exit code %d, not %d\n%s%s", code, x.code, out, errs)
 			} else if code == 125 && !strings.Contains(errs, "hint: ") {
@@ -47,7 +47,7 @@ func (m *mode) testEnds(t *testing.T) {
 		{"INT without handler", "echo ready; while :; do sleep 0.05; done", unix.SIGINT, 130},
 		{"SIGKILL of rootctl", "echo ready; while :; do sleep 0.05; done", unix.SIGKILL, -1},
 	} {
-		t.Run(x.name, func(t *testing.T) { m.testSignal(t, x.script, x.signal, x.code) })
+		m.line(t, x.name, func(t *testing.T) { m.testSignal(t, x.script, x.signal, x.code) })
 	}
 }
 
@@ -97,18 +97,18 @@ func (m *mode) testSurroundings(t *testing.T) {
 		echo terminal: $(ls /dev/console 2>&1 | grep -c 'No such'); echo folder: $(pwd)`)
 	for name, want := range map[string]string{"umask": "0022", "HOME": "/root", "TERM": "", "locale": "C.UTF-8", "PID 1": "1", "host name": "rootctl",
 		"network": "1 lo:", "terminal": "1", "folder": "/", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"} {
-		t.Run(name, func(t *testing.T) {
+		m.line(t, name, func(t *testing.T) {
 			if !strings.Contains("\n"+out, "\n"+name+": "+want+"\n") && !(want == "" && strings.Contains("\n"+out, "\n"+name+":\n")) {
 				t.Errorf("not %q:\n%s", want, out)
 			}
 		})
 	}
-	t.Run("groups", func(t *testing.T) {
+	m.line(t, "groups", func(t *testing.T) {
 		if !m.single && !strings.Contains(out, "groups: 0\n") { // who maps but one id keeps their groups
 			t.Errorf("%s", out)
 		}
 	})
-	t.Run("root inside", func(t *testing.T) {
+	m.line(t, "root inside", func(t *testing.T) {
 		if !strings.Contains(out, "users: 0") {
 			t.Errorf("%s", out)
 		}
@@ -117,29 +117,29 @@ func (m *mode) testSurroundings(t *testing.T) {
 
 // testCopy sees that copies are apart, and what can be kept from change.
 func (m *mode) testCopy(t *testing.T) {
-	t.Run("copy goes with the container", func(t *testing.T) {
+	m.line(t, "copy goes with the container", func(t *testing.T) {
 		m.sh(t, "rm -r /usr/share; echo x > /new; cat /new; chown 0:0 /new")
 		m.sh(t, "test -d /usr/share && test ! -e /new")
 	})
-	t.Run("read-only", func(t *testing.T) {
+	m.line(t, "read-only", func(t *testing.T) {
 		out, _, code := m.run(t, "--read-only", "fixture", "sh", "-c", "(: > /etc/new) 2>/dev/null && exit 1; echo ok > /tmp/x && echo ok > /run/x && cat /tmp/x /run/x")
 		if code != 0 || out != "ok\nok\n" {
 			t.Errorf("exit code %d: %q", code, out)
 		}
 	})
-	t.Run("tmpfs", func(t *testing.T) {
+	m.line(t, "tmpfs", func(t *testing.T) {
 		out, errs, code := m.run(t, "--tmpfs", "/cache:size=1MB,mode=1770", "fixture", "sh", "-c", "stat -c %a /cache; head -c 2000000 /dev/zero > /cache/x || echo full")
 		if code != 0 || out != "1770\nfull\n" {
 			t.Errorf("exit code %d: %q %s", code, out, errs)
 		}
 	})
-	t.Run("upper in memory", func(t *testing.T) {
+	m.line(t, "upper in memory", func(t *testing.T) {
 		out, errs, code := m.run(t, "--upper=tmpfs:size=2MB", "fixture", "sh", "-c", "rm -r /usr/share && mkdir /usr/share && ls /usr/share; head -c 4000000 /dev/zero > /big || echo full")
 		if code != 0 || out != "full\n" {
 			t.Errorf("exit code %d: %q %s", code, out, errs)
 		}
 	})
-	t.Run("bind belongs to its owner", func(t *testing.T) {
+	m.line(t, "bind belongs to its owner", func(t *testing.T) {
 		dir, err := os.MkdirTemp(filepath.Dir(m.probe), "bound-")
 		if err != nil {
 			t.Fatal(err)

@@ -21,6 +21,11 @@ func hostileNames(mark string) map[string][]*tar.Header {
 	file := func(name string) *tar.Header { return &tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644} }
 	dir := filepath.Dir(mark)
 	return map[string][]*tar.Header{
+		"etc-relative": {link("etc", "../../.."+dir)}, "etc-dangling": {link("etc", "/nowhere/etc")}, "etc-pipe": {fifo("etc")}, "etc-file": {file("etc")},
+		"dev-relative": {{Name: "dev/", Typeflag: tar.TypeDir, Mode: 0o755}, link("dev/null", "../../../.."+mark), link("dev/pts", "../../.."+dir), link("dev/ptmx", "pts/../../etc"), link("dev/shm", "../tmp")},
+		"dev-dangling": {{Name: "dev/", Typeflag: tar.TypeDir, Mode: 0o755}, link("dev/null", "/nowhere"), link("dev/pts", "nowhere"), link("dev/ptmx", "nowhere"), link("dev/shm", "/nowhere/x")},
+		"dev-pipes": {{Name: "dev/", Typeflag: tar.TypeDir, Mode: 0o755}, fifo("dev/null"), fifo("dev/pts"), fifo("dev/ptmx"), fifo("dev/shm")},
+		"dev-files": {{Name: "dev/", Typeflag: tar.TypeDir, Mode: 0o755}, file("dev/null"), file("dev/pts"), file("dev/ptmx"), file("dev/shm")},
 		"absolute-links": {link("proc", dir), link("sys", dir), link("dev", dir), link("tmp", dir), link("run", dir),
 			link("etc/hosts", mark), link("etc/hostname", mark), link("etc/resolv.conf", mark)},
 		"relative-links": {link("proc", "../../../.."+dir), link("sys", "etc"), link("dev", "../tmp"), link("tmp", "../.."+dir), link("run", "."),
@@ -105,16 +110,15 @@ func libraries(t *testing.T) (list []library) {
 	return list
 }
 
-// testHostile runs the bound probe in each hostile root: it starts or is refused, nothing hangs, and the host keeps its file.
+// testHostile runs the bound probe in each hostile root. Each must start (0, never 125): the copy is rootctl's own, so what
+// stands where it mounts or writes is removed from the copy. A folder used in place is another matter; see
+// TestHostileDirInPlace. Nothing hangs, and the host keeps its file.
 func (m *mode) testHostile(t *testing.T) {
 	for name := range hostileNames(m.mark()) {
-		t.Run("hostile root "+name, func(t *testing.T) {
+		m.line(t, "hostile root "+name, func(t *testing.T) {
 			out, errs, code := m.run(t, "--bind", m.probe+":/probe:ro", name, "/probe", probeName+"-files")
-			if code != 0 && (code != 125 || !strings.Contains(errs, "rootctl: ")) {
+			if code != 0 || out != "proc and dev are real\n" {
 				t.Errorf("exit code %d\n%s%s", code, out, errs)
-			}
-			if code == 0 && !strings.Contains(out, "proc and dev are real") {
-				t.Errorf("%s%s", out, errs)
 			}
 			if b, err := os.ReadFile(m.mark()); err != nil || string(b) != "untouched" {
 				t.Errorf("the host's file: %q, %v", b, err)

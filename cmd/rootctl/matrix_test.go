@@ -35,6 +35,14 @@ type mode struct {
 	single  bool
 	byPath  bool
 	probe   string // this binary, where the caller can read it
+	lines   map[string]bool
+}
+
+// line is a subtest of the list. TestMatrix compares their names with docs/tests.md.
+func (m *mode) line(t *testing.T, name string, f func(*testing.T)) {
+	t.Helper()
+	m.lines[name] = true
+	t.Run(name, f)
 }
 
 // run runs a command in a container.
@@ -83,6 +91,7 @@ func TestMatrix(t *testing.T) {
 	for _, x := range modes {
 		t.Run(x.name, func(t *testing.T) {
 			m := x.make(t)
+			m.lines = map[string]bool{}
 			m.importHostile(t)
 			before := treeState(t, m.cache)
 			for _, branch := range []string{"fd", "path"} {
@@ -94,6 +103,7 @@ func TestMatrix(t *testing.T) {
 					t.Error("the cached roots were changed")
 				}
 			})
+			t.Logf("%d lines", len(m.lines))
 			if left := leftFiles(t, m.cache); len(left) > 0 {
 				t.Errorf("left behind: %q", left)
 			}
@@ -141,7 +151,7 @@ func treeState(t *testing.T, cache string) string {
 
 // all are the lines of the list, a subtest each.
 func (m *mode) all(t *testing.T) {
-	t.Run("overlay branch", func(t *testing.T) {
+	m.line(t, "overlay branch", func(t *testing.T) {
 		out := m.sh(t, "grep ' / overlay ' /proc/mounts")
 		if byPath := strings.Contains(out, "lowerdir=l0:l1"); byPath != m.byPath {
 			t.Errorf("by path: %v\n%s", byPath, out)
@@ -154,12 +164,15 @@ func (m *mode) all(t *testing.T) {
 	m.testCopy(t)
 	m.testRefused(t)
 	m.testPrograms(t)
-	t.Run("killed from the host", m.testFromOutside)
-	t.Run("changed user, cleared parent-death signal", m.testOutlives)
-	t.Run("set-user-id on a bind", m.testSetuid)
-	t.Run("mounts stay inside", m.testMounts)
+	m.testInterpreter(t)
+	m.testCalls(t)
+	m.line(t, "killed from the host", m.testFromOutside)
+	m.line(t, "changed user, cleared parent-death signal", m.testOutlives)
+	m.line(t, "set-user-id on a bind", m.testSetuid)
+	m.testMounts(t)
+	m.line(t, "mount point swapped by another process", m.testSwapped)
 	if !m.byPath { // the branch makes no difference to them
-		t.Run("60 at once", m.testMany)
+		m.line(t, "60 at once", m.testMany)
 	}
 }
 
