@@ -34,12 +34,14 @@ type app struct {
 	argv     []string // the command line after the program's name
 	inside   *inside  // in a user namespace
 	byPath   bool     // overlays as on kernels that take layers by path only; tests alone set it
+	unsealed bool     // exec leaves the program's file to what joins; tests alone set it
 	enterErr error    // why there is no user namespace for this user
 	signals  signalSource
 
-	exit      int  // exit code of a verb that succeeded, e.g. that of the command run
-	monitor   bool // of a detached container
-	verbIsRun bool // failures are 125
+	verb      string // as the command line names it, "" if it does not
+	exit      int    // exit code of a verb that succeeded, e.g. that of the command run
+	monitor   bool   // of a detached container
+	verbIsRun bool   // failures are 125
 }
 
 func newApp(cancel context.CancelFunc) *app {
@@ -65,11 +67,16 @@ func newRootCommand(a *app) *cobra.Command {
 	f.Lookup("monitor").Hidden = true // detach's
 	c.SetFlagErrorFunc(badFlag)
 	c.DisableSuggestions = true // noVerb has them
-	c.AddCommand(newRunCommand(a), newExecCommand(a))
 	c.CompletionOptions.DisableDefaultCmd = a.verbIsRun
-	if a.verbIsRun { // which is to start soonest: the flags of all the others take it a tenth of a millisecond
+	switch a.verb { // these two are to start soonest: the flags of all the others take a tenth of a millisecond
+	case "run":
+		c.AddCommand(newRunCommand(a))
+		return c
+	case "exec":
+		c.AddCommand(newExecCommand(a))
 		return c
 	}
+	c.AddCommand(newRunCommand(a), newExecCommand(a))
 	c.AddCommand(newBuildCommand(a), newLockCommand(a), newLsCommand(a), newShowCommand(a),
 		newTagCommand(a), newUntagCommand(a), newSuitesCommand(a), newExportCommand(a), newImportCommand(a), newCacheCommand(a), newDoctorCommand(a))
 	c.AddCommand(newPsCommand(a), newTopCommand(a), newInspectCommand(a), newLogsCommand(a), newStopCommand(a), newKillCommand(a), newWaitCommand(a), newRmCommand(a), newDiffCommand(a), newCommitCommand(a))

@@ -52,6 +52,19 @@ func newExecCommand(a *app) *cobra.Command {
 	return c
 }
 
+// sealExec keeps rootctl's own file from a container in which its owner is root. Where there may be no mounts, for an
+// ordinary user, a copy in memory has to do.
+func (a *app) sealExec(s *runner.Spec) error {
+	switch {
+	case a.unsealed:
+	case s.Nested:
+		return reexecSealed(os.Args)
+	case s.UserNS == "host":
+		return seal(s.UserNS)
+	}
+	return nil
+}
+
 // execIn runs a command in a running container and sets the exit code.
 func (a *app) execIn(ctx context.Context, fl *execFlags, name string, argv []string) error {
 	if fl.workdir != "" && !filepath.IsAbs(fl.workdir) {
@@ -61,10 +74,8 @@ func (a *app) execIn(ctx context.Context, fl *execFlags, name string, argv []str
 	if err != nil {
 		return err
 	}
-	if target.Spec.UserNS == "host" || target.Spec.Nested {
-		if err := reexecSealed(os.Args); err != nil {
-			return err
-		}
+	if err := a.sealExec(&target.Spec); err != nil {
+		return fmt.Errorf("exec %s: %w", name, err)
 	}
 	cmd := runner.Command{Argv: argv, Workdir: fl.workdir,
 		TTY: term.IsTerminal(int(a.stdin.Fd())) && term.IsTerminal(int(a.stdout.Fd()))}

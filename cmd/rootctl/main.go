@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/rootctl/rootctl/internal/debootstrap"
 	"github.com/rootctl/rootctl/internal/nat"
@@ -42,7 +43,8 @@ func execute(ctx context.Context, in *inside, args []string, tune ...func(*app))
 		nameProcess("rootctl")
 		a.signals.watchSignals()
 	}
-	a.verbIsRun = len(args) > 0 && (args[0] == "run" || args[0] == "exec") // also for errors found before the verb's own code begins
+	a.verb = verbOf(args)
+	a.verbIsRun = a.verb == "run" || a.verb == "exec" // also for errors found before the verb's own code begins
 	root := newRootCommand(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -54,6 +56,19 @@ func execute(ctx context.Context, in *inside, args []string, tune ...func(*app))
 		return silent.code
 	}
 	return a.fail(ctx, plainUsage(root, err))
+}
+
+// verbOf is the first word behind the flags that all verbs have.
+func verbOf(args []string) string {
+	for i := 0; i < len(args); i++ {
+		switch w := args[i]; {
+		case w == "--cache":
+			i++
+		case !strings.HasPrefix(w, "-"):
+			return w
+		}
+	}
+	return ""
 }
 
 // fail says on stderr, and under --json on stdout, why a command line failed, and gives its exit code.

@@ -17,12 +17,17 @@ import (
 // byPathEnv has the test binary, when it is rootctl, take the overlay branch of kernels that take layers by path only.
 const byPathEnv = "ROOTCTL_TEST_BY_PATH"
 
-func mainByPath() {
+// unsealedEnv has it, when it is rootctl, join containers without guarding its own file.
+const unsealedEnv = "ROOTCTL_TEST_UNSEALED"
+
+func mainTuned() {
 	in, args := insideOf(os.Args)
 	if in == nil {
 		args = os.Args[1:]
 	}
-	os.Exit(execute(context.Background(), in, args, func(a *app) { a.byPath = true }))
+	os.Exit(execute(context.Background(), in, args, func(a *app) {
+		a.byPath, a.unsealed = os.Getenv(byPathEnv) != "", os.Getenv(unsealedEnv) != ""
+	}))
 }
 
 // A mode is a way to have containers: who calls, with which user namespace, over which branch of the overlay.

@@ -30,8 +30,8 @@ func TestMain(m *testing.M) {
 		probeMain(os.Args[1:])
 		return
 	}
-	if os.Getenv(byPathEnv) != "" {
-		mainByPath()
+	if os.Getenv(byPathEnv) != "" || os.Getenv(unsealedEnv) != "" {
+		mainTuned()
 	}
 	if in, _ := insideOf(os.Args); in != nil { // and what it is again in a user namespace
 		main()

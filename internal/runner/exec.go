@@ -307,6 +307,7 @@ func (c *container) forkJoiner(stdio [3]int, pidfd, flags int) (_ *table, said i
 	if err != nil {
 		return nil, 0, err
 	}
+	c.opts.weak.in(t)
 	pid, errno := forkTable(t.calls, t.mem, 0, nil, uintptr(ep[1]))
 	runtime.KeepAlive(t)
 	if errno != 0 {

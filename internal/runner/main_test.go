@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(sealEnv) != "" {
 		os.Exit(sealAttack())
 	}
+	if os.Getenv(traceEnv) != "" {
+		os.Exit(traceAttack())
+	}
 	if s := os.Getenv(helperEnv); s != "" {
 		os.Exit(helper(s))
 	}
