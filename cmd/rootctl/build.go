@@ -52,7 +52,7 @@ func newBuildCommand(a *app) *cobra.Command {
 				return err
 			}
 			var done bool
-			if done, a.enterErr = a.enter(); done {
+			if done, a.enterErr = a.enterToMount(); done {
 				return nil
 			}
 			if req, err = a.settle(c.Context(), store, &sel, set, names[0], req, wrong); err != nil {

@@ -153,7 +153,7 @@ func (a *app) buildLocked(ctx context.Context, sel *selection, fl lockedFlags, n
 		return err
 	}
 	var done bool
-	if done, a.enterErr = a.enter(); done {
+	if done, a.enterErr = a.enterToMount(); done {
 		return nil
 	}
 	list := len(names) != 1 // whoever names one root gets one object

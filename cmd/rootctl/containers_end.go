@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/runner"
 	"github.com/rootctl/rootctl/internal/runner/state"
 )
 
@@ -82,6 +83,10 @@ func signalInit(c *state.Container, sig syscall.Signal) error {
 		return err
 	}
 	defer unix.Close(fd)
+	if c.Spec.ChrootOf() != "" && sig == unix.SIGKILL { // its init would leave the others behind
+		runner.EndBelow(c.PID)
+		return nil
+	}
 	return unix.PidfdSendSignal(fd, sig, nil, 0)
 }
 

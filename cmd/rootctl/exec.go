@@ -74,6 +74,9 @@ func (a *app) execIn(ctx context.Context, fl *execFlags, name string, argv []str
 	if err != nil {
 		return err
 	}
+	if target.Spec.ChrootOf() != "" {
+		return withHint(fmt.Errorf("exec %s: a container isolated by chroot alone has no namespaces to join", name), "rootctl run --isolation=chroot starts another")
+	}
 	if err := a.sealExec(&target.Spec); err != nil {
 		return fmt.Errorf("exec %s: %w", name, err)
 	}

@@ -25,6 +25,8 @@ type executor struct {
 	log  *slog.Logger
 	note func(format string, args ...any)
 
+	chroot    bool           // no namespaces: they are refused here
+	said      bool           // that
 	hostUsers bool           // no user namespace: --userns=host
 	shift     bool           // the target cannot be idmapped: its files have the container's ids while a command runs
 	inside    *inside        // in an ordinary user's namespace
@@ -44,14 +46,39 @@ func (e *executor) Exec(ctx context.Context, c debootstrap.Command) (int, error)
 	if c.Devfsd {
 		spec.DevNodes = []string{".devfsd"}
 	}
+	if e.chroot {
+		return e.byChroot(ctx, spec, c)
+	}
 	spec.RecordOwners = e.owners != nil
 	if e.inside.idsOf(&spec) {
 		return e.exec(ctx, spec, &runner.Keep{}, c.Output)
 	}
 	if !e.hostUsers || c.Unverified {
-		return e.inOwnUsers(ctx, spec, c.Output)
+		status, err := e.inOwnUsers(ctx, spec, c.Output)
+		if runner.Refused(err) && runner.CanChroot() {
+			if runner.CanMount() {
+				return status, withHint(err, "only user namespaces are refused here: rootctl build --userns=host")
+			}
+			e.chroot = true
+			return e.byChroot(ctx, spec, c)
+		}
+		return status, err
 	}
 	spec.UserNS = "host"
+	return e.exec(ctx, spec, &runner.Keep{}, c.Output)
+}
+
+// byChroot runs a command with no namespace and no mount.
+func (e *executor) byChroot(ctx context.Context, spec runner.Spec, c debootstrap.Command) (int, error) {
+	if c.Unverified {
+		return 0, withHint(errors.New("namespaces are refused here, and scripts that nobody signed are not run by chroot alone"),
+			"leave --no-verify out, or build it where namespaces are allowed: rootctl doctor")
+	}
+	if !e.said {
+		e.note("note: namespaces are refused here: the packages' scripts run by chroot, as root, with the network and processes that rootctl has")
+		e.said = true
+	}
+	spec.Isolation, spec.UserNS, spec.Net = "chroot", "host", "host"
 	return e.exec(ctx, spec, &runner.Keep{}, c.Output)
 }
 

@@ -48,6 +48,7 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 			return withHint(&notFound{errors.New("it is not in the cache, and --no-build was given")}, "leave --no-build out")
 		}
 		if err = a.canBuild(); err == nil {
+			scripts.chroot = a.chroot || a.enterErr != nil
 			a.noteOtherCache(req.Name(hostArch()))
 			scripts.format, err = a.format(req.Arch)
 		}
@@ -141,7 +142,7 @@ func onlyHint(req debootstrap.Request, err error) error {
 
 // canBuild says why a miss cannot be built by this user; a hit needs no rights.
 func (a *app) canBuild() error {
-	if os.Geteuid() == 0 {
+	if os.Geteuid() == 0 && (a.enterErr == nil || runner.Refused(a.enterErr) && runner.CanChroot()) {
 		return nil
 	}
 	if a.enterErr != nil {

@@ -126,6 +126,18 @@ func (a *app) enter() (done bool, err error) {
 	if os.Geteuid() == 0 || a.inside != nil {
 		return false, nil
 	}
+	return a.enterAs()
+}
+
+// enterToMount is enter for verbs that mount: root, too, may have the right to that in a user namespace only.
+func (a *app) enterToMount() (done bool, err error) {
+	if a.inside != nil || os.Geteuid() == 0 && (a.chroot || runner.Capable("SYS_ADMIN")) {
+		return false, nil
+	}
+	return a.enterAs()
+}
+
+func (a *app) enterAs() (done bool, err error) {
 	m, err := a.userMap()
 	if err != nil {
 		return false, err
@@ -151,6 +163,9 @@ func (a *app) enter() (done bool, err error) {
 		signal.Stop(signals)
 		return false, err
 	}
+	if os.Geteuid() == 0 {
+		a.say("note: root has no right to mount here: root inside is root of this outer container, with rights over namespaces of its own only")
+	}
 	if m.Single() {
 		a.say("note: %s, so everything inside belongs to you alone; for real owners: %s", m.Why, m.Fix)
 	}
@@ -164,6 +179,9 @@ func (a *app) insideArgs(m *runner.UserMap) []string {
 
 // userMap finds the id ranges of the user.
 func (a *app) userMap() (*runner.UserMap, error) {
+	if os.Geteuid() == 0 {
+		return runner.OwnMap()
+	}
 	name := ""
 	if u, err := user.LookupId(strconv.Itoa(os.Geteuid())); err == nil {
 		name = u.Username

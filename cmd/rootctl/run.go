@@ -33,6 +33,7 @@ type runFlags struct {
 	guardFlags
 	stateFlags
 	limitFlags
+	isolationFlags
 }
 
 func newRunCommand(a *app) *cobra.Command {
@@ -75,6 +76,7 @@ func newRunCommand(a *app) *cobra.Command {
 	fl.learn.register(f)
 	fl.guardFlags.register(f)
 	fl.limitFlags.register(f)
+	fl.isolationFlags.register(f)
 	sel.register(f)
 	sel.registerLock(f)
 	return c
@@ -117,14 +119,14 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 	} else if fl.detach {
 		return a.detach(ctx)
 	}
-	if err := seal(spec.UserNS); err != nil {
+	if err := sealFor(&spec); err != nil {
 		return fmt.Errorf("run %s: %w", name, err)
 	}
 	store, err := a.openStore()
 	if err != nil {
 		return err
 	}
-	if done, err := a.enter(); done || err != nil {
+	if done, err := a.enterToMount(); done || err != nil {
 		return err
 	}
 	lease, arch, err := a.rootFor(ctx, store, sel, name, fl.noBuild)
@@ -279,6 +281,9 @@ func (a *app) spec(fl *runFlags, argv []string) (runner.Spec, error) {
 		return s, err
 	}
 	if err := fl.learn.apply(a, &s); err != nil {
+		return s, err
+	}
+	if err := fl.isolationFlags.apply(a, fl, &s); err != nil {
 		return s, err
 	}
 	env, err := readEnvFiles(fl.envFiles)

@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 		probeMain(os.Args[1:])
 		return
 	}
+	if len(os.Args) > 2 && strings.HasPrefix(os.Args[1], rungName) {
+		os.Exit(rungMain(os.Args[1:]))
+	}
 	if os.Getenv(byPathEnv) != "" || os.Getenv(unsealedEnv) != "" {
 		mainTuned()
 	}

@@ -49,6 +49,9 @@ func (c *container) fork(stdio [3]int) (*table, error) {
 }
 
 func (c *container) cloneFlags() uintptr {
+	if c.spec.chrooted() {
+		return 0
+	}
 	f := uintptr(unix.CLONE_NEWNS)
 	if !c.spec.shares("pid") {
 		f |= unix.CLONE_NEWPID
@@ -133,7 +136,7 @@ func (c *container) guard() error {
 	if c.opts.Keep != nil {
 		keep = *c.opts.Keep
 	}
-	keep.Space = c.space
+	keep.Space, keep.Chroot = c.space, c.spec.ChrootOf()
 	if c.spec.KeepWork {
 		keep.Remove = append(slices.Clone(keep.Remove), c.spec.Work+"/w/work")
 		if !c.spec.KeepCopy {

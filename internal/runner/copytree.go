@@ -19,6 +19,25 @@ func (c *container) copied(op Op, root owner, why error) (int, error) {
 		why = errors.New("ids cannot be mapped below an overlay here; Linux 5.19 or newer does it with a cache on ext4, xfs, btrfs or tmpfs")
 	}
 	c.note("the whole root is copied for this run: %v", why)
+	top, err := c.plainCopy(op, root)
+	if err != nil || c.spec.Work == "" {
+		return top, err
+	}
+	defer unix.Close(top)
+	fd, err := unix.OpenTree(top, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+	if err != nil {
+		return -1, stepError(op, "open_tree", err)
+	}
+	a := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NODEV, Propagation: unix.MS_PRIVATE}
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &a); err != nil {
+		unix.Close(fd)
+		return -1, stepError(op, "mount_setattr", err)
+	}
+	return fd, nil
+}
+
+// plainCopy copies all layers to the directory u of Work, or to memory, and opens it.
+func (c *container) plainCopy(op Op, root owner) (int, error) {
 	t := treeCopy{shift: idShift{root: root, IDRange: c.spec.IDs}, links: map[[2]uint64]string{}, top: -1}
 	if !c.spec.idmapped() {
 		t.shift = idShift{}
@@ -45,20 +64,7 @@ func (c *container) copied(op Op, root owner, why error) (int, error) {
 			return -1, stepError(op, "copy", fmt.Errorf("%s: %w", c.spec.Lower[i], err))
 		}
 	}
-	if c.spec.Work == "" {
-		return t.top, nil
-	}
-	defer unix.Close(t.top)
-	fd, err := unix.OpenTree(t.top, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
-	if err != nil {
-		return -1, stepError(op, "open_tree", err)
-	}
-	a := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NODEV, Propagation: unix.MS_PRIVATE}
-	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &a); err != nil {
-		unix.Close(fd)
-		return -1, stepError(op, "mount_setattr", err)
-	}
-	return fd, nil
+	return t.top, nil
 }
 
 // WholeMark is a file in a kept Work whose u is the whole root, not what differs from it.

@@ -162,6 +162,12 @@ func (m *UserMap) write(pid int) error {
 		}
 		return nil
 	}
+	if m.own {
+		if err := writeMaps(pid, idMaps{fmt.Sprintf("0 0 %d", m.UIDs[0].Size+1), fmt.Sprintf("0 0 %d", m.GIDs[0].Size+1)}); err != nil {
+			return &MapError{"uid_map", err.Error()}
+		}
+		return nil
+	}
 	for _, w := range []struct {
 		program string
 		id      uint32
@@ -233,7 +239,7 @@ func namespaceHint(clone, apparmor string) string {
 	case apparmor == "1":
 		return apparmorHint
 	}
-	return "user namespaces are forbidden here; in a container start it with more rights (docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined), or run rootctl with sudo"
+	return "user namespaces are forbidden here; " + outerHint()
 }
 
 func sysctl(name string) string {

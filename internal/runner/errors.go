@@ -70,7 +70,7 @@ func (e *StepError) Hint() string {
 	case e.otherKind():
 		return "a directory covers a directory or nothing: give another place inside, --bind SRC:DST, or bind a file"
 	case e.newNamespaces() && (no == unix.EPERM || no == unix.EACCES):
-		return "creating namespaces is not allowed here; in a container start it with more rights (docker run --privileged)"
+		return "creating namespaces is not allowed here; " + outerHint()
 	case e.newNamespaces() && no == unix.ENOSPC:
 		return "a limit on namespaces is reached; see /proc/sys/user/max_*_namespaces"
 	case e.newNamespaces() && no == unix.EINVAL:

@@ -105,7 +105,9 @@ func keeperTable(keep Keep, sock, self, null int) *table {
 	t.loadByte(m2.data, keepMsg)
 	bye2 := t.branch(keepMsg, msgBye, 0)
 
-	t.add("pidfd_send_signal", unix.SYS_PIDFD_SEND_SIGNAL, keepFD, int(unix.SIGKILL), 0, 0).ignore()
+	if keep.Chroot == "" { // else it is killed last
+		t.add("pidfd_send_signal", unix.SYS_PIDFD_SEND_SIGNAL, keepFD, int(unix.SIGKILL), 0, 0).ignore()
+	}
 	t.add("dup3", unix.SYS_DUP3, keepFD, sock, 0) // the pidfd keeps the socket's number, which is known here
 	t.calls[lonely].jump = uint16(t.here())
 	numbers := make([]string, len(locks))
@@ -116,7 +118,7 @@ func keeperTable(keep Keep, sock, self, null int) *table {
 		}
 	}
 	t.add("fcntl", unix.SYS_FCNTL, sock, unix.F_SETFD, 0)
-	argv := []string{keeperName, strconv.Itoa(sock), strings.Join(numbers, ","), space, strconv.Itoa(len(keep.After)), strconv.Itoa(len(keep.Cgroups))}
+	argv := []string{keeperName, strconv.Itoa(sock), strings.Join(numbers, ","), space, strconv.Itoa(len(keep.After)), strconv.Itoa(len(keep.Cgroups)), keep.Chroot}
 	argv = slices.Concat(argv, keep.After, keep.Cgroups, keep.Remove)
 	t.add("execveat", unix.SYS_EXECVEAT, self, "", t.vector(argv), t.vector([]string{"GOMAXPROCS=2"}), unix.AT_EMPTY_PATH).ignore()
 
@@ -163,10 +165,13 @@ func reap(pid int) unix.WaitStatus {
 // Main carries out what this package re-executes the program for and says whether it did; the program's own main must
 // call it before anything else and return if it did.
 func Main(args []string) bool {
-	if len(args) < 6 || args[0] != keeperName {
+	if len(args) < 7 || args[0] != keeperName {
 		return false
 	}
 	if fd, err := strconv.Atoi(args[1]); err == nil {
+		if pid, e := pidOf(fd); e == nil && args[6] != "" {
+			EndChroot(pid, fd, args[6])
+		}
 		awaitEnd(fd)
 	}
 	if fd, err := strconv.Atoi(args[3]); err == nil {
@@ -177,7 +182,7 @@ func Main(args []string) bool {
 	// Nobody is left to tell. What could not be removed is found by the next sweep of the cache.
 	after, err := strconv.Atoi(args[4])
 	groups, e := strconv.Atoi(args[5])
-	rest := args[6:]
+	rest := args[7:]
 	if err != nil || e != nil || after < 0 || groups < 0 || len(rest) < after+groups {
 		return true
 	}

@@ -159,6 +159,8 @@ func (l *lowering) last(o *Op) error {
 		l.add("mount_setattr", unix.SYS_MOUNT_SETATTR, slotRoot, l.empty, unix.AT_EMPTY_PATH, a, unix.MOUNT_ATTR_SIZE_VER0)
 	case VerbPivot:
 		l.pivot()
+	case VerbChroot:
+		l.chroot()
 	case VerbInit:
 		l.reaper()
 	case VerbSession:

@@ -50,7 +50,9 @@ func (l *lowering) reset() {
 
 // mortal is repeated after a change of ids, which clears both settings.
 func (l *lowering) mortal() {
-	l.add("prctl", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, int(unix.SIGKILL), 0, 0, 0)
+	if !l.spec.chrooted() {
+		l.add("prctl", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, int(unix.SIGKILL), 0, 0, 0)
+	}
 	l.add("prctl", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 }
 
@@ -66,6 +68,9 @@ func (l *lowering) receive() {
 
 func (l *lowering) become() {
 	groups := l.add("setgroups", unix.SYS_SETGROUPS, 0, 0)
+	if l.spec.chrooted() {
+		groups.tolerate(unix.EPERM) // outer containers may be without the right
+	}
 	if l.spec.singleID() {
 		groups.tolerate(unix.EPERM) // who maps but one id keeps their groups: the kernel demands it
 	}
@@ -81,6 +86,8 @@ func (l *lowering) terminal() {
 	if l.fds.joins != 0 { // the container has been running: its own /dev is no descriptor any more, and the host process checks what comes
 		how := hold(l.table, &unix.OpenHow{Flags: unix.O_RDWR | unix.O_NOCTTY | unix.O_CLOEXEC | unix.O_NONBLOCK, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS})
 		l.add("openat2", unix.SYS_OPENAT2, at, "/dev/pts/ptmx", how, l.howSize).again().to(slotPty)
+	} else if l.spec.chrooted() { // the host's: its number means nothing inside
+		l.add("openat", unix.SYS_OPENAT, at, "/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC).to(slotPty)
 	} else if l.spec.Bare {
 		l.bareTerminals()
 	} else {
@@ -196,10 +203,13 @@ func (l *lowering) capabilities(o *Op) error {
 	if err != nil {
 		return err
 	}
+	drop := []unix.Errno{unix.EINVAL} // the first number that the kernel does not know ends the list
+	if l.spec.chrooted() {            // no_new_privs stands in where the right to drop is missing
+		keep, drop = keep&permitted(), append(drop, unix.EPERM)
+	}
 	for i := range 64 {
 		if keep&(1<<i) == 0 {
-			// The first number that the kernel does not know ends the list.
-			l.add("prctl PR_CAPBSET_DROP", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, i, 0, 0, 0).tolerate(unix.EINVAL)
+			l.add("prctl PR_CAPBSET_DROP", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, i, 0, 0, 0).tolerate(drop...)
 		}
 		if i > lastCap {
 			break

@@ -17,6 +17,8 @@ const (
 	VerbLimit   Verb = "limit"    // make control groups with the limits of Options, and move the init there
 	VerbMapIDs  Verb = "map-ids"  // write the id maps
 	VerbOverlay Verb = "overlay"  // make the copy: an overlay of Source (lower, joined by :) and Target (work)
+	VerbCopy    Verb = "copy"     // copy the directories of Options, topmost first, to Target
+	VerbNodes   Verb = "nodes"    // make device nodes, further null ones by Options, in Target
 	VerbTree    Verb = "tree"     // take the directory Source as root
 	VerbConnect Verb = "connect"  // connect the network namespace
 	VerbBindSrc Verb = "bind-src" // take Source for the bind at Target
@@ -49,6 +51,7 @@ const (
 	VerbBind      Verb = "bind"         // tree number Index at Target (Type "dir" or "file")
 	VerbSealRoot  Verb = "seal"         // the root becomes read-only
 	VerbPivot     Verb = "pivot"        // the root becomes /, the old one goes
+	VerbChroot    Verb = "chroot"       // the root becomes / of this process alone
 	VerbInit      Verb = "init"         // stay as the reaper; the child goes on
 	VerbSession   Verb = "session"      // session, terminal, keyring, umask
 	VerbCloseRest Verb = "close-rest"   // no descriptor beyond stdio

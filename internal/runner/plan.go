@@ -26,6 +26,9 @@ func (s Spec) Plan() (Plan, error) {
 
 // plan is Plan for a valid Spec with defaults.
 func (s *Spec) plan() (Plan, error) {
+	if s.chrooted() {
+		return s.planChroot(), nil
+	}
 	p := make(Plan, 0, 80)
 	p = s.planHost(p)
 	p = append(p, Op{Verb: VerbStart})
@@ -220,7 +223,11 @@ func (s *Spec) planEnd(p Plan) Plan {
 	if s.ReadOnly {
 		p = append(p, Op{Verb: VerbSealRoot, Attrs: unix.MOUNT_ATTR_RDONLY})
 	}
-	p = append(p, Op{Verb: VerbPivot})
+	if s.chrooted() {
+		p = append(p, Op{Verb: VerbChroot})
+	} else {
+		p = append(p, Op{Verb: VerbPivot})
+	}
 	if s.Init {
 		p = append(p, Op{Verb: VerbInit})
 	}

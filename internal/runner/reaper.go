@@ -30,11 +30,19 @@ func (l *lowering) reaper() {
 	all, none := ^uint64(0), uint64(0)
 	everything := hold(l.table, &all)
 	l.add("setsid", unix.SYS_SETSID)
+	if l.spec.chrooted() {
+		l.add("prctl", unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	}
 	l.add("rt_sigprocmask", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, everything, 0, 8)
 	l.add("clone", unix.SYS_CLONE, int(syscall.SIGCHLD), 0, 0, 0, 0).to(slotChild)
 	command := l.branch(slotChild, 0, 0)
 	l.push("negate", call{kind: kindNegate, out: slotGroup, value: uintptr(slotChild)})
-	l.add("close_range", unix.SYS_CLOSE_RANGE, 0, uint64(^uint32(0)), 0)
+	if l.spec.chrooted() { // its end says that the command has ended
+		l.add("close_range", unix.SYS_CLOSE_RANGE, 0, l.fds.socket-1, 0)
+		l.add("close_range", unix.SYS_CLOSE_RANGE, l.fds.socket+1, uint64(^uint32(0)), 0)
+	} else {
+		l.add("close_range", unix.SYS_CLOSE_RANGE, 0, uint64(^uint32(0)), 0)
+	}
 	l.rename()
 	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	sets := &[2]unix.CapUserData{{Effective: 1 << unix.CAP_KILL, Permitted: 1 << unix.CAP_KILL}}
@@ -62,6 +70,12 @@ func (l *lowering) reaper() {
 	exit := l.branch(slotWho, exited, 0)
 	l.push("add", call{kind: kindAdd, out: slotSignal, value: 128})
 	l.calls[exit].jump = uint16(l.here())
+	if l.spec.chrooted() { // the host process kills the others; only then is there nobody left to wait for
+		l.add("close", unix.SYS_CLOSE, l.fds.socket)
+		rest := l.here()
+		l.add("waitid", unix.SYS_WAITID, unix.P_ALL, 0, 0, unix.WEXITED, 0).tolerate(unix.ECHILD).skip(1)
+		l.branch(slotZero, 0, rest)
+	}
 	l.add("exit_group", unix.SYS_EXIT_GROUP, slotSignal)
 
 	l.calls[command].jump = uint16(l.here())

@@ -11,6 +11,9 @@ import (
 
 // rootTree makes the detached mount that becomes the container's root.
 func (c *container) rootTree(users int, root owner) (int, error) {
+	if c.spec.chrooted() {
+		return c.chrootTree()
+	}
 	if c.spec.Dir == "" {
 		op := c.plan.find(VerbOverlay)
 		if c.opts.plainCopy {

@@ -62,6 +62,8 @@ type container struct {
 	stop   *stopper
 	clerk  *clerk
 
+	putBack func() error // what was moved out of the way of a chroot
+
 	space *os.File // a namespace of the init, if it shares the host's processes
 
 	pid   int
@@ -101,7 +103,7 @@ func (c *container) start(ctx context.Context) error {
 		return err
 	}
 	c.closeChildEnds()
-	c.opts.plain = c.spec.Init // the reaper passes every signal on
+	c.opts.plain, c.opts.below = c.spec.Init, c.spec.chrooted() // the reaper passes every signal on
 	c.stop = newStopper(ctx, c.pid, c.pidfd, c.opts)
 	if c.opts.Made != nil {
 		p, err := ProcessOf(c.pid, c.pidfd)
@@ -150,6 +152,10 @@ func (c *container) start(ctx context.Context) error {
 
 // wait waits for the init and says how it ended.
 func (c *container) wait() (Status, error) {
+	if c.spec.chrooted() {
+		c.awaitCommand()
+		EndBelow(c.pid)
+	}
 	err := unix.EINTR
 	for err == unix.EINTR {
 		err, _ = unix.Waitid(unix.P_PID, c.pid, nil, unix.WEXITED|unix.WNOWAIT, nil).(unix.Errno)
@@ -161,6 +167,7 @@ func (c *container) wait() (Status, error) {
 	c.endSpace()
 	ws := reap(c.pid)
 	c.pid = 0
+	endRooted(c.spec.ChrootOf())
 	st := c.stop.status(ws)
 	st.OverMemory = st.Code != 0 && c.overMemory()
 	st.TriedNet = st.Code != 0 && c.triedNet()
@@ -171,6 +178,9 @@ func (c *container) wait() (Status, error) {
 func (c *container) abandon() {
 	if c.pid == 0 {
 		return
+	}
+	if c.spec.chrooted() {
+		EndBelow(c.pid)
 	}
 	// An error of kill means that it has ended already.
 	_ = unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0)
@@ -195,10 +205,14 @@ func (c *container) finish() error {
 	}
 	c.tidy()
 	<-c.tidied
-	if c.keeper == nil {
-		return nil
+	var err error
+	if c.putBack != nil {
+		err = c.putBack()
 	}
-	return c.keeper.Close()
+	if c.keeper == nil {
+		return err
+	}
+	return errors.Join(err, c.keeper.Close())
 }
 
 // tidy closes used-up mounts on the side: the kernel waits for all processors at each of them, for milliseconds.

@@ -32,6 +32,8 @@ type Spec struct {
 	// TTY gives the command a terminal of its own.
 	TTY bool `json:"tty,omitempty"`
 
+	// Isolation is "namespaces" (the default) or "chroot": see chroot.go.
+	Isolation string `json:"isolation,omitempty"`
 	// UserNS is "own" (IDs required; the default) or "host".
 	UserNS string  `json:"userns,omitempty"`
 	IDs    IDRange `json:"ids"`
@@ -149,6 +151,8 @@ type Options struct {
 	plainCopy bool
 	// plain says that the process takes every signal, as no bare init does.
 	plain bool
+	// below says that KILL is for what is below the process, which ends then.
+	below bool
 	// weak leaves one guard out, for tests that have to notice.
 	weak weakening
 	// grace replaces stopGrace.
@@ -170,6 +174,8 @@ type Keep struct {
 	Space *os.File
 	// After is a command line of this program, by a first word it knows, that the keeper executes last.
 	After []string
+	// Chroot, if set, is the root directory of a container isolated by chroot alone, whose processes are ended one by one.
+	Chroot string
 	// Cgroups are control groups that are ended and removed before Remove is.
 	Cgroups []string
 }
@@ -228,6 +234,9 @@ func (s Spec) withDefaults() Spec {
 	if s.Hostname == "" {
 		s.Hostname = "rootctl"
 	}
+	if s.chrooted() {
+		s.chrootDefaults()
+	}
 	if s.UserNS == "" {
 		s.UserNS = "own"
 	}
@@ -250,7 +259,7 @@ func (s Spec) withDefaults() Spec {
 	if s.Umask == 0 {
 		s.Umask = 0o022
 	}
-	if s.Tmpfs == nil && s.Dir == "" && !s.Bare {
+	if s.Tmpfs == nil && s.Dir == "" && !s.Bare && !s.chrooted() {
 		s.Tmpfs = []string{"/tmp", "/run"}
 	}
 	if s.Hosts == nil {
@@ -330,6 +339,9 @@ func (s *Spec) validate() error {
 		}
 	}
 	if err := s.checkMemory(); err != nil {
+		return err
+	}
+	if err := s.checkChroot(); err != nil {
 		return err
 	}
 	if err := s.Limits.check(); err != nil {

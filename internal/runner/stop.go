@@ -17,6 +17,7 @@ const stopGrace = 10 * time.Second
 type stopper struct {
 	pid, pidfd int
 	grace      time.Duration
+	below      bool        // KILL goes to all below the process
 	plain      bool        // the process is no init: a signal does to it what it does to any other
 	keys       chan *watch // begun when a key was typed at the container's terminal
 	quit       chan struct{}
@@ -35,7 +36,7 @@ type stopper struct {
 }
 
 func newStopper(ctx context.Context, pid, pidfd int, o Options) *stopper {
-	s := &stopper{plain: o.plain, pid: pid, pidfd: pidfd, grace: stopGrace,
+	s := &stopper{plain: o.plain, below: o.below, pid: pid, pidfd: pidfd, grace: stopGrace,
 		keys: make(chan *watch, 4), quit: make(chan struct{}), done: make(chan struct{})}
 	if o.grace > 0 {
 		s.grace = o.grace
@@ -149,16 +150,20 @@ func (s *stopper) kill(as syscall.Signal, late bool) {
 		s.killed, s.as, s.late = true, as, late
 	}
 	s.mu.Unlock()
+	if s.below {
+		EndBelow(s.pid)
+		return
+	}
 	s.send(unix.SIGKILL)
 }
 
 // status explains the end of the init.
 func (s *stopper) status(ws unix.WaitStatus) Status {
-	if !ws.Signaled() {
-		return Status{Code: ws.ExitStatus()}
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !ws.Signaled() {
+		return Status{Code: ws.ExitStatus(), TimedOut: s.below && s.late}
+	}
 	sig := ws.Signal()
 	st := Status{Signal: int(sig)}
 	if sig == unix.SIGKILL {

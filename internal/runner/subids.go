@@ -24,6 +24,7 @@ type UserMap struct {
 	UIDs, GIDs []IDRange // none: the user's own id is all there is
 	// NewUIDMap and NewGIDMap are the programs that write a map with ranges.
 	NewUIDMap, NewGIDMap string
+	own                  bool // the creator writes the map itself: see OwnMap
 	// Why says, if there are no ranges, what is missing; Fix is a command that helps.
 	Why, Fix string
 }

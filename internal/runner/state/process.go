@@ -123,6 +123,10 @@ func (c *Container) end() {
 		return
 	}
 	defer unix.Close(fd)
+	if root := c.Spec.ChrootOf(); root != "" {
+		runner.EndChroot(c.PID, fd, root)
+		return
+	}
 	if unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil {
 		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 5000)
 	}
