@@ -75,7 +75,7 @@ func (m *mode) testSignal(t *testing.T, script string, sig unix.Signal, code int
 		t.Errorf("exit code %d, not %d", got, code)
 	}
 	// The container is gone when nothing of it is left in the cache.
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		left, err := filepath.Glob(filepath.Join(m.cache, "scratch", "*", "u"))
 		if err != nil {
 			t.Fatal(err)

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rootctl/rootctl/internal/debootstrap/testarchive"
 )
 
 // byPathEnv has the test binary, when it is rootctl, take the overlay branch of kernels that take layers by path only.
@@ -40,6 +42,9 @@ type mode struct {
 	single  bool
 	byPath  bool
 	probe   string // this binary, where the caller can read it
+	caller  uint32 // who calls rootctl
+	records string // folder of records of containers, so that only this mode's are seen
+	server  *testarchive.Server
 	lines   map[string]bool
 }
 
@@ -57,7 +62,7 @@ func (m *mode) run(t *testing.T, args ...string) (stdout, stderr string, code in
 }
 
 func (m *mode) start(args ...string) *exec.Cmd {
-	c := m.command(append(append([]string{"run", "-q", "--no-build"}, m.flags...), args...)...)
+	c := m.verb(append(append([]string{"run", "-q", "--no-build"}, m.flags...), args...)...)
 	if m.byPath {
 		c.Env = append(c.Env, byPathEnv+"=1")
 	}
@@ -96,7 +101,10 @@ func TestMatrix(t *testing.T) {
 	for _, x := range modes {
 		t.Run(x.name, func(t *testing.T) {
 			m := x.make(t)
-			m.lines = map[string]bool{}
+			m.lines, m.server = map[string]bool{}, f.server
+			if m.records == "" {
+				m.records = filepath.Join(t.TempDir(), "containers")
+			}
 			m.importHostile(t)
 			before := treeState(t, m.cache)
 			for _, branch := range []string{"fd", "path"} {
@@ -122,7 +130,8 @@ func (o *ordinary) mode(t *testing.T) *mode {
 	if _, errs, code := o.run(t, o.args...); code != 0 {
 		t.Fatalf("build: exit code %d\n%s", code, errs)
 	}
-	return &mode{command: o.command, cache: o.cache(), uid: uint32(o.uid), single: o.ranges.Single(), probe: o.self}
+	return &mode{command: o.command, cache: o.cache(), uid: uint32(o.uid), single: o.ranges.Single(), probe: o.self,
+		caller: uint32(o.uid), records: filepath.Join(o.home, "containers")}
 }
 
 // treeState tells every name of the cached roots with its kind, owner, size, times of change and contents.
@@ -175,9 +184,13 @@ func (m *mode) all(t *testing.T) {
 	m.line(t, "changed user, cleared parent-death signal", m.testOutlives)
 	m.line(t, "set-user-id on a bind", m.testSetuid)
 	m.testMounts(t)
+	m.testJoin(t)
+	m.testRecords(t)
+	m.testLimits(t)
 	m.line(t, "mount point swapped by another process", m.testSwapped)
 	if !m.byPath { // the branch makes no difference to them
 		m.line(t, "60 at once", m.testMany)
+		m.testNet(t)
 	}
 }
 
