@@ -46,7 +46,7 @@ func (a *app) doctor(asJSON bool) error {
 		return err
 	}
 	check := runner.Checkup{Cache: dir, Path: filepath.SplitList(a.getenv("PATH"))}
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 || !runner.Capable("SYS_ADMIN") {
 		if check.User, err = a.userMap(); err != nil {
 			return err
 		}
@@ -85,6 +85,9 @@ func (a *app) doctor(asJSON bool) error {
 		fmt.Fprintln(a.stdout, printable(line))
 		if f.Fix != "" {
 			fmt.Fprintln(a.stdout, printable("    fix: "+f.Fix))
+		}
+		for _, line := range f.Lines {
+			fmt.Fprintln(a.stdout, "      "+printable(line))
 		}
 	}
 	if repairable {

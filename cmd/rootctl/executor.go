@@ -25,8 +25,8 @@ type executor struct {
 	log  *slog.Logger
 	note func(format string, args ...any)
 
-	chroot    bool           // no namespaces: they are refused here
-	said      bool           // that
+	chroot    bool // no namespaces: they are refused here
+	said      map[string]bool
 	hostUsers bool           // no user namespace: --userns=host
 	shift     bool           // the target cannot be idmapped: its files have the container's ids while a command runs
 	inside    *inside        // in an ordinary user's namespace
@@ -74,12 +74,21 @@ func (e *executor) byChroot(ctx context.Context, spec runner.Spec, c debootstrap
 		return 0, withHint(errors.New("namespaces are refused here, and scripts that nobody signed are not run by chroot alone"),
 			"leave --no-verify out, or build it where namespaces are allowed: rootctl doctor")
 	}
-	if !e.said {
-		e.note("note: namespaces are refused here: the packages' scripts run by chroot, as root, with the network and processes that rootctl has")
-		e.said = true
-	}
+	e.noteOnce("namespaces are refused here: the packages' scripts run by chroot, as root, with the network and processes that rootctl has")
 	spec.Isolation, spec.UserNS, spec.Net = "chroot", "host", "host"
 	return e.exec(ctx, spec, &runner.Keep{}, c.Output)
+}
+
+// noteOnce says what holds for all commands of a build.
+func (e *executor) noteOnce(s string) {
+	if e.said[s] {
+		return
+	}
+	if e.said == nil {
+		e.said = map[string]bool{}
+	}
+	e.said[s] = true
+	e.note("note: %s", s)
 }
 
 func (e *executor) inOwnUsers(ctx context.Context, spec runner.Spec, out io.Writer) (int, error) {
@@ -128,7 +137,7 @@ func (e *executor) exec(ctx context.Context, spec runner.Spec, keep *runner.Keep
 		_, err := io.Copy(out, r)
 		copied <- err
 	}()
-	status, err := runner.Run(ctx, spec, runner.Options{Stdout: w, Stderr: w, Keep: keep, Owners: e.owners, Log: e.log})
+	status, err := runner.Run(ctx, spec, runner.Options{Stdout: w, Stderr: w, Keep: keep, Owners: e.owners, Log: e.log, Note: e.noteOnce})
 	w.Close()
 	cerr := <-copied
 	if err != nil && ctx.Err() != nil {

@@ -152,6 +152,10 @@ func TestLadder(t *testing.T) {
 	f := newFixture(t)
 	dir := filepath.Join(t.TempDir(), "cache")
 	want := f.build(t, dir)
+	for _, rung := range []string{"masked", "podman"} {
+		t.Run(rung, func(t *testing.T) { f.testMasked(t, rung, want) })
+	}
+	t.Run("none", func(t *testing.T) { f.testNone(t, dir) })
 	for _, rung := range []string{"chroot", "strict"} {
 		t.Run(rung, func(t *testing.T) { f.testChroot(t, rung, want) })
 	}
@@ -272,4 +276,95 @@ func sleepers(t *testing.T, time string) (pids []string) {
 		}
 	}
 	return pids
+}
+
+// testMasked: namespaces, but no fresh /proc.
+func (f *fixture) testMasked(t *testing.T, rung, want string) {
+	dir := filepath.Join(t.TempDir(), "cache")
+	on := f.on(rung, dir)
+	const lost = "/proc and /sys inside are the outer ones"
+	if !t.Run("build", func(t *testing.T) {
+		out, errs, code := outcome(t, on(f.args...))
+		if code != 0 || digestOf(t, dir) != want || strings.Count(errs, lost) != 1 {
+			t.Fatalf("exit code %d, root %s, want %s\n%s%s", code, digestOf(t, dir), want, out, errs)
+		}
+	}) {
+		return
+	}
+	t.Run("run", func(t *testing.T) {
+		const script = `echo $$; test -d /proc/` + "%d" + ` && echo outer; sleep 27.1828 & echo >/proc/sys/kernel/core_pattern; kill -9 %[1]d; exit 7`
+		out, errs, code := outcome(t, on("run", "fixture", "sh", "-c", fmt.Sprintf(script, os.Getpid())))
+		if code != 7 || out != "1\nouter\n" || strings.Count(errs, lost) != 1 {
+			t.Errorf("exit code %d, output %q\n%s", code, out, errs)
+		}
+		if left := sleepers(t, "27.1828"); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+	})
+	t.Run("exec", func(t *testing.T) {
+		id, errs, code := outcome(t, on("run", "-d", "fixture", "sleep", "27.1828"))
+		if code != 0 {
+			t.Fatalf("exit code %d\n%s", code, errs)
+		}
+		id = strings.TrimSpace(id)
+		if out, errs, code := outcome(t, on("exec", id, "sh", "-c", "test -e /proc/self/fd && echo in")); code != 0 || out != "in\n" {
+			t.Errorf("exec: exit code %d, output %q\n%s", code, out, errs)
+		}
+		if out, errs, code := outcome(t, on("rm", "-f", id)); code != 0 {
+			t.Errorf("rm: exit code %d\n%s%s", code, out, errs)
+		}
+	})
+	t.Run("bare", func(t *testing.T) {
+		if _, errs, code := outcome(t, on("run", "--bare", "fixture", "true")); code != codeRunFailed || !strings.Contains(errs, "systempaths=unconfined") {
+			t.Errorf("exit code %d\n%s", code, errs)
+		}
+	})
+	t.Run("doctor", func(t *testing.T) {
+		out, errs, code := outcome(t, on("doctor"))
+		if code != 0 || !strings.Contains(out, "ok  isolation: namespaces, but /proc or /sys of the outside\n") {
+			t.Errorf("exit code %d\n%s%s", code, out, errs)
+		}
+	})
+	if left := leftFiles(t, dir); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}
+
+// testNone: neither namespaces nor chroot. Every refusal says what to give the outer container.
+func (f *fixture) testNone(t *testing.T, built string) {
+	empty := filepath.Join(t.TempDir(), "cache")
+	const line = "docker run --security-opt seccomp=unconfined"
+	for _, x := range []struct {
+		verb string
+		code int
+		dir  string
+		args []string
+	}{
+		{"build", codeFailed, empty, f.args},
+		{"run", codeRunFailed, built, []string{"run", "fixture", "true"}},
+		{"run-chroot", codeRunFailed, built, []string{"run", "--isolation=chroot", "fixture", "true"}},
+	} {
+		t.Run(x.verb, func(t *testing.T) {
+			out, errs, code := outcome(t, f.on("none", x.dir)(x.args...))
+			if code != x.code || strings.Count(errs, line) != 1 {
+				t.Errorf("exit code %d, want %d\n%s%s", code, x.code, out, errs)
+			}
+		})
+	}
+	t.Run("cached", func(t *testing.T) {
+		if out, errs, code := outcome(t, f.on("none", built)(f.args...)); code != 0 {
+			t.Errorf("exit code %d\n%s%s", code, out, errs)
+		}
+	})
+	t.Run("doctor", func(t *testing.T) {
+		out, errs, code := outcome(t, f.on("none", built)("doctor"))
+		if code != codeFailed || !strings.Contains(out, "no  isolation: none") {
+			t.Errorf("exit code %d\n%s%s", code, out, errs)
+		}
+		for _, line := range []string{line, "[runners.docker]", "securityContext:"} {
+			if !strings.Contains(out, line) {
+				t.Errorf("%q is not said\n%s", line, out)
+			}
+		}
+	})
 }

@@ -166,6 +166,14 @@ func (c *container) blame(t *table, err error) error {
 func (c *container) childError(t *table) error {
 	var b [8]byte
 	n, err := readFull(c.errs, b[:])
+	var lost []Op
+	for err == nil && n == len(b) && binary.NativeEndian.Uint32(b[:])&toldBit != 0 {
+		if step := int(binary.NativeEndian.Uint32(b[:]) &^ toldBit); step < len(t.op) {
+			lost = append(lost, c.plan[t.op[step]])
+		}
+		n, err = readFull(c.errs, b[:])
+	}
+	c.sayLost(lost)
 	switch {
 	case err != nil:
 		return stepError(c.plan.find(VerbStart), "read", err)

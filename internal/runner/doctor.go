@@ -20,6 +20,8 @@ type Finding struct {
 	Needed bool   `json:"needed"`
 	Found  string `json:"found,omitempty"` // the refusal, or what is there
 	Fix    string `json:"fix,omitempty"`
+	// Lines are what to write where, one of them as a rule.
+	Lines []string `json:"lines,omitempty"`
 	// Repairable says that Repair does it.
 	Repairable bool `json:"repairable,omitempty"`
 }
@@ -49,6 +51,7 @@ func (c Checkup) Findings() []Finding {
 	mounts := func(typ string, options ...string) func(*lowering) {
 		return func(l *lowering) { slave(l); l.filesystem(typ, attrsData, options, slotMount) }
 	}
+	all = append(all, Finding{})
 	err := in(0, nil)
 	add("user namespace", true, err, refusalHint(err))
 	err = in(unix.CLONE_NEWNS|unix.CLONE_NEWPID|unix.CLONE_NEWNET|unix.CLONE_NEWUTS|unix.CLONE_NEWIPC|unix.CLONE_NEWCGROUP, nil)
@@ -57,9 +60,10 @@ func (c Checkup) Findings() []Finding {
 	err = in(unix.CLONE_NEWNS, mounts("tmpfs"))
 	add("mount", true, err, refusalHint(err))
 	err = in(unix.CLONE_NEWNS|unix.CLONE_NEWPID, mounts("proc"))
-	add("fresh proc", true, err, maskedHint)
+	add("fresh proc", false, err, maskedHint)
 	err = in(unix.CLONE_NEWNS|unix.CLONE_NEWNET, mounts("sysfs"))
-	add("fresh sysfs", true, err, maskedHint)
+	add("fresh sysfs", false, err, maskedHint)
+	all[0] = rungOf(all)
 	all = append(all, c.onDisk(in, slave)...)
 	err = c.pidfd()
 	add("pidfd", true, err, tooOldHint)
@@ -91,7 +95,7 @@ func (c Checkup) ranges() Finding {
 			return writeMaps(pid, owner{firstID, firstID}.maps(IDRange{firstID, blockID}))
 		}}.run()
 		if f.OK, f.Needed = err == nil, true; err != nil {
-			f.Found, f.Fix = err.Error(), "in a container start it with more rights (docker run --privileged); or --userns=host"
+			f.Found, f.Fix = err.Error(), "in a container start it with more rights ("+dockerLine+"); or --userns=host"
 		}
 		return f
 	}

@@ -83,8 +83,8 @@ func (e *StepError) Hint() string {
 		return overlayHint
 	case e.Op.Verb == VerbTree && e.Call == "mount_setattr":
 		return "the file system of the directory cannot be idmapped; use --userns=host"
-	case e.Op.Verb == VerbMount && (e.Op.Type == "proc" || e.Op.Type == "sysfs") && no == unix.EPERM:
-		return maskedHint
+	case e.Op.Verb == VerbHidden && no == unix.EPERM:
+		return "parts of /proc or /sys are hidden here, and the kernel then gives no fresh one: start the outer container with nothing hidden (docker run --security-opt systempaths=unconfined)"
 	case no == unix.ELOOP || no == unix.ENOTDIR:
 		return fmt.Sprintf("%s in the root, or a part of it, is a link or a file where a directory is needed", e.Op.Target)
 	case e.Op.Verb == VerbWorkdir:

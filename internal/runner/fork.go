@@ -49,6 +49,7 @@ type call struct {
 	kind  kind
 	anyOK bool // every error is fine
 	check bool
+	told  bool // an error that is none is reported all the same
 	retry bool // EAGAIN is tried again: openat2 gives it when a mount elsewhere changed during the look-up
 }
 
@@ -59,6 +60,9 @@ type memory struct {
 }
 
 const at = ^uintptr(99) // AT_FDCWD
+
+// toldBit marks the report of a step that failed and was got over.
+const toldBit = 1 << 30
 
 // forkTable clones the calling thread with the given flags; the child interprets calls, reports a failed one on errfd
 // and exits with 125. The parent gets the pid. pidfd is written if flags hold CLONE_PIDFD.
@@ -143,6 +147,9 @@ func interpret(calls []call, m *memory, errfd uintptr) {
 		}
 		if e != 0 {
 			if e == c.ok[0] || e == c.ok[1] || c.anyOK {
+				if c.told {
+					fail(m, i|toldBit, e, errfd)
+				}
 				i += int(c.jump)
 				continue
 			}

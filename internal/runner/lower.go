@@ -110,12 +110,9 @@ func (l *lowering) one(o *Op) error {
 	case VerbSlave:
 		l.add("mount", unix.SYS_MOUNT, 0, "/", 0, unix.MS_REC|unix.MS_SLAVE, 0)
 	case VerbRoot:
-		// Any directory will do that every host has; nothing outside this namespace sees it.
-		where := "/proc"
-		if l.spec.shares("pid") {
-			where = "/etc" // the host's /proc is still needed
-		}
-		l.add("move_mount", unix.SYS_MOVE_MOUNT, slotRoot, l.empty, at, where, unix.MOVE_MOUNT_F_EMPTY_PATH)
+		// Any directory will do; nothing outside this namespace sees it. The outer /proc and /sys may still be needed.
+		l.add("move_mount", unix.SYS_MOVE_MOUNT, slotRoot, l.empty, at, "/etc", unix.MOVE_MOUNT_F_EMPTY_PATH).tolerate(unix.ENOENT).then = 1
+		l.add("move_mount", unix.SYS_MOVE_MOUNT, slotRoot, l.empty, at, "/proc", unix.MOVE_MOUNT_F_EMPTY_PATH)
 	case VerbMount:
 		l.mount(o)
 	case VerbHostSys:
@@ -255,7 +252,11 @@ func (l *lowering) mount(o *Op) {
 	case "/dev":
 		keep = slotDev
 	}
-	l.filesystem(o.Type, o.Attrs, o.Options, keep)
+	if o.Type == "proc" || o.Type == "sysfs" {
+		l.ownOrOuter(o, keep)
+	} else {
+		l.filesystem(o.Type, o.Attrs, o.Options, keep)
+	}
 	l.attach(keep)
 }
 
@@ -290,9 +291,10 @@ func (l *lowering) optional(target string, then func()) {
 
 func (l *lowering) readOnly(o *Op) {
 	l.optional(o.Target, func() {
-		l.add("open_tree", unix.SYS_OPEN_TREE, slotAt, l.empty, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH).to(slotMount)
+		// With what is mounted below: in an outer /proc it could not be left out.
+		l.add("open_tree", unix.SYS_OPEN_TREE, slotAt, l.empty, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE).to(slotMount)
 		a := hold(l.table, &unix.MountAttr{Attr_set: o.Attrs})
-		l.add("mount_setattr", unix.SYS_MOUNT_SETATTR, slotMount, l.empty, unix.AT_EMPTY_PATH, a, unix.MOUNT_ATTR_SIZE_VER0)
+		l.add("mount_setattr", unix.SYS_MOUNT_SETATTR, slotMount, l.empty, unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, a, unix.MOUNT_ATTR_SIZE_VER0)
 		l.attach(slotMount)
 		l.close(slotMount)
 	})

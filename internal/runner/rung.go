@@ -99,3 +99,29 @@ func OwnMap() (*UserMap, error) {
 	}
 	return m, nil
 }
+
+// rungOf says, by what was found of namespaces, how far containers here are apart from what is outside.
+func rungOf(found []Finding) Finding {
+	ok := map[string]bool{}
+	for _, f := range found {
+		ok[f.Probe] = f.OK
+	}
+	f := Finding{Probe: "isolation", Needed: true}
+	switch {
+	case ok["user namespace"] && ok["other namespaces"] && ok["mount"]:
+		f.OK, f.Found = true, "namespaces"
+		if !ok["fresh proc"] || !ok["fresh sysfs"] {
+			f.Found, f.Lines = "namespaces, but /proc or /sys of the outside", outerLines()
+		}
+	case os.Geteuid() == 0 && Capable("SYS_ADMIN") && CanMount():
+		f.Found, f.Fix = "namespaces, but none of users", "run and build with --userns=host: root inside is then root here"
+	case CanChroot():
+		f.Found, f.Fix, f.Lines = "chroot alone", "build works; run --isolation=chroot isolates files only. For all of it start the outer container so:", outerLines()
+	default:
+		f.Found, f.Fix, f.Lines = "none: neither namespaces nor chroot", "in a container start the outer one so:", outerLines()
+		if os.Geteuid() != 0 {
+			f.Fix = "sudo rootctl; in a container start the outer one so:"
+		}
+	}
+	return f
+}
