@@ -101,6 +101,9 @@ func (l *lowering) one(o *Op) error {
 			flags |= unshareFlag(ns)
 		}
 		l.add("unshare", unix.SYS_UNSHARE, flags)
+		if flags&unix.CLONE_NEWNET != 0 {
+			l.netCounters()
+		}
 	case VerbReceive:
 		l.receive()
 	case VerbBecome:

@@ -24,18 +24,40 @@ func (c *container) connect() error {
 	return c.opts.Connect(c.pid, fd)
 }
 
-// watchNet keeps the counters of the network namespace readable beyond its end.
-func (c *container) watchNet() {
-	if c.opts.WatchNet && c.spec.Net == "none" {
-		if fd, err := unix.Open(procPath(c.pid, "net/snmp"), unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
-			c.snmp = fd
-		}
+// netCounters sends the counters of the new network namespace to the host process: when the command runs it may be over
+// before anybody has opened them. Where /proc is not that of this machine the message comes without a descriptor.
+func (l *lowering) netCounters() {
+	open := l.here()
+	l.add("openat", unix.SYS_OPENAT, at, "/proc/self/net/snmp", unix.O_RDONLY|unix.O_CLOEXEC).to(slotAt)
+	m := l.message(1)
+	l.store(slotAt, m.fd(0))
+	l.add("sendmsg", unix.SYS_SENDMSG, l.fds.socket, m.addr, unix.MSG_NOSIGNAL).expect(1).to(slotNext)
+	l.close(slotAt)
+	over := l.branch(slotNext, 1, 0)
+	l.calls[open].ignore().skip(l.here() - open - 1)
+	l.add("sendto", unix.SYS_SENDTO, l.fds.socket, "n", 1, unix.MSG_NOSIGNAL, 0, 0)
+	l.calls[over].jump = uint16(l.here())
+}
+
+// takeCounters receives what netCounters sends.
+func (c *container) takeCounters() error {
+	if !c.spec.ownNet() || c.spec.Net == "nat" {
+		return nil
 	}
+	fd, err := receiveFD(c.sock)
+	if errors.Is(err, errNoDescriptor) {
+		return nil
+	}
+	if err != nil {
+		return stepError(c.plan.find(VerbUnshare), "recvmsg", err)
+	}
+	c.snmp = fd
+	return nil
 }
 
 // triedNet looks whether something was sent that no route led out for.
 func (c *container) triedNet() bool {
-	if c.snmp < 0 {
+	if c.snmp < 0 || !c.opts.WatchNet {
 		return false
 	}
 	b := make([]byte, 8192)

@@ -121,6 +121,9 @@ func (c *container) start(ctx context.Context) error {
 	if err := c.takeFormat(); err != nil {
 		return c.blame(t, err)
 	}
+	if err := c.takeCounters(); err != nil {
+		return c.blame(t, err)
+	}
 	if c.spec.TTY {
 		if err := c.takeTerminal(); err != nil {
 			return c.blame(t, err)
@@ -132,7 +135,6 @@ func (c *container) start(ctx context.Context) error {
 		}
 	}
 	err = c.childError(t)
-	c.watchNet()
 	runtime.KeepAlive(t)
 	if err == nil && c.opts.Started != nil {
 		p, e := ProcessOf(c.pid, c.pidfd)
