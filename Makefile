@@ -27,8 +27,8 @@ build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X main.revision=$(REVISION)" -o rootctl ./cmd/rootctl
 
 # What tests and the reference tools run. Nothing is installed when all of it is there.
-TEST_PROGRAMS := strace gpgv xz zstd bzip2 dpkg-deb newuidmap setpriv unshare qemu-arm-static mkfs.btrfs mkfs.xfs script ip useradd nft iptables-nft pasta slirp4netns
-TEST_PACKAGES := strace gpgv xz-utils zstd bzip2 dpkg uidmap util-linux qemu-user-static btrfs-progs xfsprogs bsdutils iproute2 passwd nftables iptables passt slirp4netns
+TEST_PROGRAMS := strace gpgv xz zstd bzip2 dpkg-deb newuidmap setpriv unshare qemu-arm-static mkfs.btrfs mkfs.xfs script ip useradd nft iptables-nft pasta slirp4netns nsenter ps
+TEST_PACKAGES := strace gpgv xz-utils zstd bzip2 dpkg uidmap util-linux qemu-user-static btrfs-progs xfsprogs bsdutils iproute2 passwd nftables iptables passt slirp4netns procps
 REFERENCE_PROGRAMS := debootstrap mmdebstrap bwrap mkfs.btrfs mkfs.xfs systemd-nspawn runc podman crun
 REFERENCE_PACKAGES := debootstrap mmdebstrap bubblewrap btrfs-progs xfsprogs systemd-container runc podman crun
 
