@@ -37,3 +37,13 @@ func BenchmarkRun(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkExec is a whole exec of true in a running container, keeper included, without the start of the process.
+func BenchmarkExec(b *testing.B) {
+	c := startContainer(b, shell(b, idle))
+	for b.Loop() {
+		if st, err := Exec(context.Background(), c.Target, Command{Argv: []string{"/bin/true"}}, Options{}); err != nil || st.Code != 0 {
+			b.Fatal(st, err)
+		}
+	}
+}

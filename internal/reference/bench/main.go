@@ -34,7 +34,7 @@ type options struct {
 func main() {
 	var o options
 	flag.IntVar(&o.n, "n", 5, "rounds; of the short measurements there are ten times as many")
-	flag.StringVar(&o.only, "only", "cold,hit,run,export,import", "what to measure")
+	flag.StringVar(&o.only, "only", "cold,hit,run,exec,export,import", "what to measure")
 	flag.StringVar(&o.suites, "suites", "bookworm,bionic", "suites that are built")
 	flag.StringVar(&o.mirrorDir, "mirror", ".cache/mirror", "folder of the partial mirror")
 	flag.BoolVar(&o.offline, "offline", false, "use only what the mirror has")
@@ -91,8 +91,8 @@ func (o *options) run(ctx context.Context) error {
 			}
 		}
 	}
-	if slices.Contains(what, "hit") || slices.Contains(what, "run") {
-		if err := b.cached(ctx, slices.Contains(what, "hit"), slices.Contains(what, "run")); err != nil {
+	if slices.ContainsFunc(what, func(w string) bool { return w == "hit" || w == "run" || w == "exec" }) {
+		if err := b.cached(ctx, what); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -98,8 +99,8 @@ func (b *bench) cold(ctx context.Context, suite string) error {
 	)
 }
 
-// cached measures what a cached root costs: finding it, and running a command in it.
-func (b *bench) cached(ctx context.Context, hit, run bool) error {
+// cached measures what a cached root costs: finding it, running a command in it, and joining a container of it.
+func (b *bench) cached(ctx context.Context, what []string) error {
 	job, err := b.job("bionic")
 	if err != nil {
 		return err
@@ -108,7 +109,7 @@ func (b *bench) cached(ctx context.Context, hit, run bool) error {
 	if err != nil {
 		return err
 	}
-	if hit {
+	if slices.Contains(what, "hit") {
 		empty, err := emptyProgram(ctx, b.work)
 		if err != nil {
 			return err
@@ -120,16 +121,26 @@ func (b *bench) cached(ctx context.Context, hit, run bool) error {
 			return err
 		}
 	}
-	if !run {
-		return nil
+	if slices.Contains(what, "run") {
+		if err := b.runs(ctx, b.rc.Dir(rep.Digest)); err != nil {
+			return err
+		}
 	}
-	return b.runs(ctx, b.rc.Dir(rep.Digest))
+	if slices.Contains(what, "exec") {
+		return b.execs(ctx)
+	}
+	return nil
+}
+
+// env has rootctl use a cache and records of this run.
+func (b *bench) env() []string {
+	return append(os.Environ(), "ROOTCTL_CACHE="+b.rc.Cache, "ROOTCTL_STATE="+filepath.Join(b.work, "state", "containers"))
 }
 
 func (b *bench) command(argv ...string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-		cmd.Env = append(os.Environ(), "ROOTCTL_CACHE="+b.rc.Cache)
+		cmd.Env = b.env()
 		if b.verbose {
 			cmd.Stderr = os.Stderr
 		}
