@@ -105,12 +105,13 @@ soak-run: tools-for-tests
 e2e-stretch: build
 	$(GO) test -tags e2e_stretch -count=1 -timeout 30m -v -run '^TestStretchFromItsArchive$$' ./cmd/rootctl
 
-# Exports in the hands of podman, skopeo, bsdtar, sbuild and schroot, on roots of the real archive: as root.
+# Exports in the hands of podman, skopeo, bsdtar, sbuild and schroot, on roots of the real archive, and rootctl in podman's
+# containers: as root.
 EXPORT_PROGRAMS := podman skopeo bsdtar sbuild schroot crun zstd
 EXPORT_PACKAGES := podman skopeo libarchive-tools sbuild schroot crun zstd
 e2e-export: tools-for-tests build
 	@$(call need,$(EXPORT_PROGRAMS),$(EXPORT_PACKAGES))
-	ROOTCTL_E2E=1 $(GO) test -tags e2e_export -count=1 -timeout 30m -v -run '^TestE2EExport' ./cmd/rootctl
+	ROOTCTL_E2E=1 $(GO) test -tags e2e_export -count=1 -timeout 30m -v -run '^TestE2EExport|^TestLadderInPodman$$' ./cmd/rootctl
 
 # The runner's short suite on bookworm's kernel (6.1) and jammy's (5.15, where the root is copied), emulated: as root.
 # rootctl itself fetches them, as packages of roots.

@@ -225,7 +225,9 @@ func enterError(step string, err error) error {
 		e.next = namespaceHint(sysctl("kernel/unprivileged_userns_clone"), sysctl("kernel/apparmor_restrict_unprivileged_userns"))
 	case unix.ENOSPC:
 		e.next = "sudo sysctl user.max_user_namespaces=15000 (it is " + sysctl("user/max_user_namespaces") + "), or run rootctl with sudo"
-	case unix.EINVAL, unix.ENOSYS:
+	case unix.ENOSYS: // of a filter, as a rule
+		e.next = namespaceHint("", "")
+	case unix.EINVAL:
 		e.next = "this kernel lacks user namespaces, or mount_setattr of Linux 5.12; run rootctl with sudo"
 	}
 	return e

@@ -30,6 +30,9 @@ func (c *container) sayLost(ops []Op) {
 	var proc, sys bool
 	for _, o := range ops {
 		proc, sys = proc || o.Type == "proc", sys || o.Type == "sysfs"
+		if o.Verb == VerbHostname {
+			c.note("the name of the host inside is the outer one: a filter on system calls keeps it from being set")
+		}
 	}
 	switch {
 	case proc && sys:
