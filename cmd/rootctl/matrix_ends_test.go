@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,7 +53,8 @@ func (m *mode) testEnds(t *testing.T) {
 }
 
 func (m *mode) testSignal(t *testing.T, script string, sig unix.Signal, code int) {
-	c := m.start("fixture", "sh", "-c", script)
+	word := fmt.Sprintf("ends-%d", time.Now().UnixNano())
+	c := m.start("fixture", "sh", "-c", script, word)
 	out, err := c.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -74,13 +76,13 @@ func (m *mode) testSignal(t *testing.T, script string, sig unix.Signal, code int
 	if got := c.ProcessState.ExitCode(); got != code && !(code > 128 && got == 137) {
 		t.Errorf("exit code %d, not %d", got, code)
 	}
-	// The container is gone when nothing of it is left in the cache.
+	// The container is gone when nothing of it is left in the cache, and none of its processes.
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		left, err := filepath.Glob(filepath.Join(m.cache, "scratch", "*", "u"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(left) == 0 {
+		if len(left) == 0 && !processWith(word) {
 			return
 		}
 		if time.Now().After(deadline) {

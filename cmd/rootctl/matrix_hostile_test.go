@@ -37,6 +37,7 @@ func hostileNames(mark string) map[string][]*tar.Header {
 		"dev-names":         {{Name: "dev/", Typeflag: tar.TypeDir, Mode: 0o755}, link("dev/null", mark), link("dev/pts", dir), link("dev/ptmx", mark), link("dev/shm", dir)},
 		"etc-a-link":        {link("etc", dir)},
 		"links-as-programs": {link("evil-cmd", "/proc/self/exe"), link("evil-dir", "/proc/1/root"), link("etc/passwd", mark)},
+		"passwd-pipes":      {fifo("etc/passwd"), fifo("etc/group")},
 	}
 }
 

@@ -74,9 +74,10 @@ func (m *mode) ready(t *testing.T, args ...string) (*exec.Cmd, *lines) {
 func (m *mode) testJoin(t *testing.T) {
 	m.line(t, "exec racing exit", func(t *testing.T) {
 		for i := range 4 {
-			c, _ := m.ready(t, "--name", "racing", "fixture", "sh", "-c", fmt.Sprintf("echo ready; exec sleep 0.%02d", 4*i))
+			name := fmt.Sprint("racing-", time.Now().UnixNano())
+			c, _ := m.ready(t, "--name", name, "fixture", "sh", "-c", fmt.Sprintf("echo ready; exec sleep 0.%02d", 4*i))
 			for end := time.Now().Add(20 * time.Second); ; {
-				_, errs, code := outcome(t, m.verb("exec", "racing", "sh", "-c", "exit 3"))
+				_, errs, code := outcome(t, m.verb("exec", name, "sh", "-c", "exit 3"))
 				if code == codeRunFailed && strings.Contains(errs, "rootctl: ") { // it is gone, or was going
 					break
 				}
@@ -101,9 +102,10 @@ func (m *mode) testJoin(t *testing.T) {
 		m.line(t, name, func(t *testing.T) {
 			before, mode := sha256Of(t, m.probe), modeOf(t, m.probe)
 			p := m.bindable(t, "interpreted", smallELF(64, "/proc/self/exe", []byte{0xb8, 60, 0, 0, 0, 0x31, 0xff, 0x0f, 5}))
-			c, out := m.ready(t, "--name", "stalker", "--bind", m.probe+":/probe:ro", "--bind", p+":/interpreted:ro", "fixture", "/probe", probeName+"-stalk", x.what)
+			stalker := fmt.Sprint("stalker-", time.Now().UnixNano())
+			c, out := m.ready(t, "--name", stalker, "--bind", m.probe+":/probe:ro", "--bind", p+":/interpreted:ro", "fixture", "/probe", probeName+"-stalk", x.what)
 			for range x.times {
-				j := m.verb(append([]string{"exec", "stalker"}, x.command...)...)
+				j := m.verb(append([]string{"exec", stalker}, x.command...)...)
 				limit := time.AfterFunc(20*time.Second, func() { j.Process.Kill() })
 				_, errs, code := outcome(t, j)
 				limit.Stop()

@@ -40,6 +40,8 @@ func probeMain(args []string) {
 		probeEat()
 	case probeName + "-self":
 		fmt.Println("own file:", unix.Chmod("/proc/self/exe", 0o711))
+	case probeName + "-gain":
+		probeGain()
 	case probeName + "-euid":
 		fmt.Println(os.Geteuid())
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -98,6 +99,7 @@ func TestMatrix(t *testing.T) {
 		{"rootless", func(t *testing.T) *mode { return f.as(t, false).mode(t) }},
 		{"rootless-single", func(t *testing.T) *mode { return f.as(t, true).mode(t) }},
 	}
+	all := map[string]bool{}
 	for _, x := range modes {
 		t.Run(x.name, func(t *testing.T) {
 			m := x.make(t)
@@ -116,11 +118,43 @@ func TestMatrix(t *testing.T) {
 					t.Error("the cached roots were changed")
 				}
 			})
+			if len(m.lines) < 100 {
+				t.Errorf("only %d lines", len(m.lines))
+			}
 			t.Logf("%d lines", len(m.lines))
+			maps.Copy(all, m.lines)
 			if left := leftFiles(t, m.cache); len(left) > 0 {
 				t.Errorf("left behind: %q", left)
 			}
 		})
+	}
+	if len(all) > 0 { // not if -run left out every mode
+		checkDocumented(t, all)
+	}
+}
+
+// checkDocumented wants each line that docs/tests.md names to be there.
+func checkDocumented(t *testing.T, lines map[string]bool) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", "..", "docs", "tests.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for row := range strings.Lines(string(b)) {
+		if !strings.HasPrefix(row, "| ") {
+			continue
+		}
+		for i, cell := range strings.Split(row, "Test") {
+			if name, is := strings.CutPrefix(strings.TrimRight(cell, " |,\n"), "Matrix/"); i > 0 && is {
+				if named++; !lines[name] {
+					t.Errorf("docs/tests.md names a line that is none: %q", name)
+				}
+			}
+		}
+	}
+	if named < 40 {
+		t.Errorf("docs/tests.md names only %d lines", named)
 	}
 }
 
@@ -187,6 +221,10 @@ func (m *mode) all(t *testing.T) {
 	m.testJoin(t)
 	m.testRecords(t)
 	m.testLimits(t)
+	m.testSessions(t)
+	m.testGain(t)
+	m.testAccounts(t)
+	m.line(t, "100 MB in and out", m.testPipes)
 	m.line(t, "mount point swapped by another process", m.testSwapped)
 	if !m.byPath { // the branch makes no difference to them
 		m.line(t, "60 at once", m.testMany)

@@ -81,6 +81,8 @@ func checkNamed(t *testing.T, files map[string]string, root, name, part string) 
 		if _, err := os.Stat(filepath.Join(root, "cmd/rootctl/testdata/script", part+".txtar")); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	case name == "TestMatrix":
+		// Its lines are put together as it runs; it compares them with the page itself.
 	case part != "" && !strings.Contains(text, part):
 		t.Errorf("%s has no part %q", name, part)
 	}

@@ -135,13 +135,10 @@ func (t *terminal) size(from int) {
 
 func (t *terminal) start(in, out int) {
 	master := int(t.master.Fd())
-	go func() {
-		defer close(t.output)
-		copyOut(out, master)
-	}()
 	if t.user >= 0 {
 		t.resize, t.sized = make(chan os.Signal, 4), make(chan struct{})
 		signal.Notify(t.resize, unix.SIGWINCH, unix.SIGCONT)
+		t.size(t.user) // it may have changed before we were told of changes
 		go func() {
 			defer close(t.sized)
 			for s := range t.resize {
@@ -152,6 +149,10 @@ func (t *terminal) start(in, out int) {
 			}
 		}()
 	}
+	go func() {
+		defer close(t.output)
+		copyOut(out, master)
+	}()
 	if in < 0 {
 		t.endOfInput('\n')
 		return
