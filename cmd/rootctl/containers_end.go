@@ -21,8 +21,8 @@ import (
 	"github.com/rootctl/rootctl/internal/runner/state"
 )
 
-// maxGrace is how long a monitor waits between a stop signal and KILL.
-const maxGrace = 10
+// maxGrace bounds what a container is given between a stop signal and KILL, in seconds: a year.
+const maxGrace = 365 * 24 * 3600
 
 func newStopCommand(a *app) *cobra.Command {
 	var grace int
@@ -30,18 +30,18 @@ func newStopCommand(a *app) *cobra.Command {
 		Use:     "stop CONTAINER...",
 		Short:   "end containers: TERM, then KILL",
 		Long:    "stop sends TERM to the command, and KILL after a time, or at once if the command has no handler for TERM.",
-		Example: "  rootctl stop web\n  rootctl stop -t 2 web",
+		Example: "  rootctl stop web\n  rootctl stop -t 60 web db",
 		Args:    args(cobra.MinimumNArgs(1)),
 		RunE: func(_ *cobra.Command, names []string) error {
 			if grace < 0 || grace > maxGrace {
-				return withHint(&flagError{fmt.Errorf("--time %d is not from 0 to %d", grace, maxGrace)}, "rootctl stop -t 5 %s", names[0])
+				return withHint(&flagError{fmt.Errorf("--time %d is no time in seconds", grace)}, "rootctl stop -t 30 %s", names[0])
 			}
-			return a.each("stop", names, func(d *state.Dir, c *state.Container) error {
+			return a.eachAtOnce("stop", names, func(d *state.Dir, c *state.Container) error {
 				return stopContainer(d, c, time.Duration(grace)*time.Second)
 			})
 		},
 	}
-	c.Flags().IntVarP(&grace, "time", "t", maxGrace, "`seconds` until KILL, at most 10")
+	c.Flags().IntVarP(&grace, "time", "t", 10, "`seconds` until KILL")
 	return c
 }
 
@@ -51,6 +51,10 @@ func stopContainer(d *state.Dir, c *state.Container, grace time.Duration) error 
 		return nil
 	}
 	if grace > 0 {
+		file := filepath.Join(d.Path, c.ID, graceFile)
+		if err := os.WriteFile(file, []byte(strconv.Itoa(int(grace.Seconds()))), 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 		if fd, err := c.OpenMonitor(); err == nil {
 			_ = unix.PidfdSendSignal(fd, unix.SIGTERM, nil, 0) // else its keeper is at it already
 			unix.Close(fd)

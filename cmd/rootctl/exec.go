@@ -17,6 +17,7 @@ import (
 // execFlags are the flags of exec.
 type execFlags struct {
 	user     string
+	tty      bool
 	workdir  string
 	env      []string
 	envFiles []string
@@ -46,6 +47,7 @@ func newExecCommand(a *app) *cobra.Command {
 	f := c.Flags()
 	f.SetInterspersed(false)
 	f.StringVar(&fl.user, "user", "", "run the command as another user inside: `NAME|UID[:GROUP|GID]`")
+	f.BoolVarP(&fl.tty, "tty", "t", false, "give the command a terminal where stdin or stdout is none, too")
 	f.StringVar(&fl.workdir, "workdir", "", "`folder` inside to start in (default that of run)")
 	f.StringArrayVar(&fl.env, "env", nil, "set a variable inside: `NAME=VALUE`, or NAME to pass the current value; may be repeated")
 	registerEnvFile(f, &fl.envFiles)
@@ -81,7 +83,7 @@ func (a *app) execIn(ctx context.Context, fl *execFlags, name string, argv []str
 		return fmt.Errorf("exec %s: %w", name, err)
 	}
 	cmd := runner.Command{Argv: argv, Workdir: fl.workdir,
-		TTY: term.IsTerminal(int(a.stdin.Fd())) && term.IsTerminal(int(a.stdout.Fd()))}
+		TTY: fl.tty || term.IsTerminal(int(a.stdin.Fd())) && term.IsTerminal(int(a.stdout.Fd()))}
 	env, err := readEnvFiles(fl.envFiles)
 	if err != nil {
 		return err

@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -58,6 +60,18 @@ func (a *app) each(verb string, names []string, do func(*state.Dir, *state.Conta
 		}
 		errs = append(errs, err)
 	}
+	return errors.Join(errs...)
+}
+
+// eachAtOnce is each for what takes its time: all begin at once.
+func (a *app) eachAtOnce(verb string, names []string, do func(*state.Dir, *state.Container) error) error {
+	names = slices.Compact(slices.Sorted(slices.Values(names))) // a second signal to one would be another matter
+	errs := make([]error, len(names))
+	var wg sync.WaitGroup
+	for i, n := range names {
+		wg.Go(func() { errs[i] = a.each(verb, []string{n}, do) })
+	}
+	wg.Wait()
 	return errors.Join(errs...)
 }
 

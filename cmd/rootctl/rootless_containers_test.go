@@ -44,6 +44,7 @@ func TestRootlessContainers(t *testing.T) {
 			t.Run("stop", o.testStop)
 			t.Run("wait", o.testWait)
 			t.Run("commit", o.testCommit)
+			t.Run("terminal", o.testDetachedTerminal)
 			t.Run("rm", o.testRm)
 			t.Run("no runtime folder", o.testNoRuntimeFolder)
 			o.checkGone(t)
@@ -235,6 +236,18 @@ func (o *ordinary) testCommit(t *testing.T) {
 	o.must(t, "commit", "web", "mine")
 	if out := o.must(t, "run", "-q", "mine", "cat", "/made"); out != "made\n" {
 		t.Errorf("the committed root: %q", out)
+	}
+}
+
+func (o *ordinary) testDetachedTerminal(t *testing.T) {
+	o.must(t, "run", "-d", "-t", "--name", "tty", "fixture", "sh", "-c", "test -t 0 && test -t 1 && echo on a terminal; read x; echo ended")
+	o.said(t, "tty", "on a terminal")
+	if out := o.must(t, "exec", "-t", "tty", "sh", "-c", "test -t 0 && test -t 1 && echo on another"); out != "on another\r\n" {
+		t.Errorf("joined: %q", out)
+	}
+	o.must(t, "stop", "tty")
+	if out := o.must(t, "logs", "tty"); out != "on a terminal\r\n" {
+		t.Errorf("log: %q", out)
 	}
 }
 

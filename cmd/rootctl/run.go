@@ -114,9 +114,7 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 	if err := fl.stateFlags.check(fl.inMemory()); err != nil {
 		return err
 	}
-	if a.monitor {
-		spec.TTY = false
-	} else if fl.detach {
+	if fl.detach && !a.monitor {
 		return a.detach(ctx)
 	}
 	if err := sealFor(&spec); err != nil {
@@ -174,7 +172,7 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 		fmt.Fprintln(a.stderr, "note: the command tried the network, which is off; add --net=host or --net=nat")
 	}
 	if status.TimedOut {
-		fmt.Fprintln(a.stderr, "rootctl: the command did not end within 10 s of the signal: killed")
+		fmt.Fprintln(a.stderr, "rootctl: the command did not end in time after the signal: killed")
 	}
 	a.reportEnd(&fl.stateFlags, status)
 	a.exit = status.Code
@@ -238,7 +236,7 @@ func (a *app) rootFor(ctx context.Context, store *cache.Store, sel *selection, n
 // spec turns flags and command into what the runner needs, bar the root.
 func (a *app) spec(fl *runFlags, argv []string) (runner.Spec, error) {
 	s := runner.Spec{Argv: argv, Workdir: fl.workdir, Net: fl.net, UserNS: fl.userns, Hostname: "rootctl", Umask: 0o022}
-	s.TTY = term.IsTerminal(int(a.stdin.Fd())) && term.IsTerminal(int(a.stdout.Fd()))
+	s.TTY = fl.tty || term.IsTerminal(int(a.stdin.Fd())) && term.IsTerminal(int(a.stdout.Fd()))
 	if fl.net != "none" && fl.net != "host" && fl.net != "nat" {
 		return s, withHint(&flagError{fmt.Errorf("unknown network %q", fl.net)}, "--net=none, --net=host or --net=nat")
 	}

@@ -16,6 +16,7 @@ import (
 // commandFlags say as whom and in what surroundings the command runs.
 type commandFlags struct {
 	user     string
+	tty      bool
 	init     bool
 	envFiles []string
 	hostname string
@@ -23,6 +24,7 @@ type commandFlags struct {
 
 func (c *commandFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&c.user, "user", "", "run the command as another user inside: `NAME|UID[:GROUP|GID]`")
+	f.BoolVarP(&c.tty, "tty", "t", false, "give the command a terminal where stdin or stdout is none, too; with -d its output is in the log")
 	f.BoolVar(&c.init, "init", false, "put a small reaper before the command as PID 1: it passes signals on and reaps orphans")
 	registerEnvFile(f, &c.envFiles)
 	f.StringVar(&c.hostname, "hostname", "rootctl", "host `name` inside")

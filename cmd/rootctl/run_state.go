@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -161,6 +162,24 @@ func (r *record) ended(a *app, store *cache.Store, st *runner.Status, failed boo
 	return err
 }
 
+// graceFile is where stop leaves how many seconds the command has until KILL, before it signals the monitor.
+const graceFile = "grace"
+
+func (r *record) grace() time.Duration {
+	if r.Handle == nil {
+		return 0
+	}
+	b, err := os.ReadFile(filepath.Join(r.Path, graceFile))
+	if err != nil {
+		return 0 // the usual one
+	}
+	n, err := strconv.Atoi(string(b))
+	if err != nil || n < 0 || n > maxGrace {
+		return 0
+	}
+	return time.Duration(n) * time.Second
+}
+
 // ready tells the process that waits for this monitor of the container, and lets its streams go.
 func (a *app) ready(r *record) error {
 	line := r.ID
@@ -218,7 +237,7 @@ func (r *record) openLog() (w *os.File, done func(), err error) {
 func (a *app) withRecord(ctx context.Context, store *cache.Store, r *record, spec runner.Spec, o runner.Options) (runner.Status, error) {
 	in, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	o.Made, o.Started = r.made(&spec), r.started(a, cancel)
+	o.Made, o.Started, o.Grace = r.made(&spec), r.started(a, cancel), r.grace
 	if r.detached {
 		w, done, err := r.openLog()
 		if err != nil {
@@ -226,6 +245,15 @@ func (a *app) withRecord(ctx context.Context, store *cache.Store, r *record, spe
 		}
 		o.Stdin, o.Stdout, o.Stderr = nil, w, w
 		defer done()
+		if spec.TTY { // whose input does not end, and nobody types
+			rd, keys, err := os.Pipe()
+			if err != nil {
+				return runner.Status{}, errors.Join(fmt.Errorf("make the terminal's input: %w", err), r.Remove())
+			}
+			defer keys.Close()
+			defer rd.Close()
+			o.Stdin = rd
+		}
 	}
 	st, err := runner.Run(in, spec, o)
 	if end := r.ended(a, store, &st, err != nil); err == nil {

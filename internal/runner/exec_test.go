@@ -42,7 +42,7 @@ func startContainer(t testing.TB, s Spec) *running {
 	go func() {
 		defer close(r.done)
 		var err error
-		r.st, err = Run(ctx, s, Options{grace: 100 * time.Millisecond, Started: func(p Process) error { started <- p; return nil }})
+		r.st, err = Run(ctx, s, Options{Grace: func() time.Duration { return 100 * time.Millisecond }, Started: func(p Process) error { started <- p; return nil }})
 		if err != nil {
 			t.Error(err)
 		}

@@ -358,7 +358,7 @@ func TestCancelStops(t *testing.T) {
 	slow, cancel2 := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel2()
 	start := time.Now()
-	st, err = Run(slow, s, Options{grace: 300 * time.Millisecond})
+	st, err = Run(slow, s, Options{Grace: func() time.Duration { return 300 * time.Millisecond }})
 	if want := (Status{Code: 137, Signal: 9, TimedOut: true}); err != nil || st != want || time.Since(start) < 450*time.Millisecond {
 		t.Errorf("after the grace period: %+v %v, %v", st, err, time.Since(start))
 	}

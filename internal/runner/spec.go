@@ -136,6 +136,8 @@ type Options struct {
 	Log  *slog.Logger
 	// Connect is needed with Net "nat": it gets the pid of the init and its network namespace.
 	Connect func(pid, netns int) error
+	// Grace, if set, is asked at a stop signal how long the command has until KILL; 0 means ten seconds.
+	Grace func() time.Duration
 	// WatchNet asks for Status.TriedNet.
 	WatchNet bool
 
@@ -155,8 +157,6 @@ type Options struct {
 	below bool
 	// weak leaves one guard out, for tests that have to notice.
 	weak weakening
-	// grace replaces stopGrace.
-	grace time.Duration
 }
 
 // ByPath are the options with the overlay branch forced of kernels that take layers by path only.

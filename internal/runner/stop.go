@@ -16,10 +16,10 @@ const stopGrace = 10 * time.Second
 // stopper passes signals on to the init and remembers what it did, so that the end can be explained.
 type stopper struct {
 	pid, pidfd int
-	grace      time.Duration
-	below      bool        // KILL goes to all below the process
-	plain      bool        // the process is no init: a signal does to it what it does to any other
-	keys       chan *watch // begun when a key was typed at the container's terminal
+	grace      func() time.Duration // may be nil
+	below      bool                 // KILL goes to all below the process
+	plain      bool                 // the process is no init: a signal does to it what it does to any other
+	keys       chan *watch          // begun when a key was typed at the container's terminal
 	quit       chan struct{}
 	done       chan struct{}
 	closing    sync.Once
@@ -36,11 +36,8 @@ type stopper struct {
 }
 
 func newStopper(ctx context.Context, pid, pidfd int, o Options) *stopper {
-	s := &stopper{plain: o.plain, below: o.below, pid: pid, pidfd: pidfd, grace: stopGrace,
+	s := &stopper{plain: o.plain, below: o.below, pid: pid, pidfd: pidfd, grace: o.Grace,
 		keys: make(chan *watch, 4), quit: make(chan struct{}), done: make(chan struct{})}
-	if o.grace > 0 {
-		s.grace = o.grace
-	}
 	go s.loop(ctx, o.Signals)
 	return s
 }
@@ -108,7 +105,13 @@ func (s *stopper) stop(sig syscall.Signal) {
 	default:
 		s.kill(sig, false)
 	}
-	s.ultimatum = time.After(s.grace)
+	grace := stopGrace
+	if s.grace != nil {
+		if g := s.grace(); g > 0 {
+			grace = g
+		}
+	}
+	s.ultimatum = time.After(grace)
 }
 
 // follow watches what the init makes of a signal, for a time at most if that is not 0.

@@ -4,6 +4,7 @@
 //	DIR/<ID>/lock        flock held by the container's monitor and keeper: it is alive
 //	DIR/<ID>/state.json  the Container; appears by rename once the command has been executed
 //	DIR/<ID>/log         output of a detached container
+//	DIR/<ID>/grace       seconds from a stop signal to KILL, as the last rootctl stop had them
 //
 // Whatever kills the monitor, the kernel lets its lock go; what it left is then collected by the next one that looks.
 package state
@@ -182,7 +183,7 @@ func (h *Handle) Close() { h.lock.Close() }
 // that has none left leaves nothing. os.RemoveAll does the rest, and fails when something in path goes meanwhile: a
 // sweep may be at the same record.
 func removeAll(path string) error {
-	for _, name := range [...]string{"state.json", "log", "lock"} {
+	for _, name := range [...]string{"state.json", "log", "grace", "lock"} {
 		_ = unix.Unlink(filepath.Join(path, name))
 	}
 	if err := unix.Rmdir(path); err == nil || err == unix.ENOENT {
