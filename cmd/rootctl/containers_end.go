@@ -216,6 +216,7 @@ func (a *app) remove(ctx context.Context, names []string, force, running bool) e
 	if err := dir.Sweep(); err != nil {
 		return err
 	}
+	a.tidyNet()
 	each := a.each
 	if len(names) == 0 {
 		each = a.eachLeft

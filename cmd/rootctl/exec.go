@@ -104,7 +104,7 @@ func (a *app) execIn(ctx context.Context, fl *execFlags, name string, argv []str
 	a.signals.notify(signals, runSignals...)
 	defer a.signals.stop(signals)
 	status, err := runner.Exec(context.WithoutCancel(ctx), *target, cmd, runner.Options{Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr,
-		Signals: signals, Log: a.log()})
+		Signals: signals, WatchNet: true, Log: a.log()})
 	if err != nil {
 		err = fmt.Errorf("exec %s: %w", name, err)
 		var command *runner.CommandError
@@ -117,6 +117,9 @@ func (a *app) execIn(ctx context.Context, fl *execFlags, name string, argv []str
 		a.sayOverMemory(target.Spec.Limits, status.Code)
 	} else if status.Outside && status.Signal == int(unix.SIGKILL) {
 		fmt.Fprintln(a.stderr, "rootctl: killed from outside, or with the container (signal 9)")
+	}
+	if status.TriedNet {
+		fmt.Fprintln(a.stderr, triedNet+"the container needs a run with --net=host or --net=nat")
 	}
 	a.exit = status.Code
 	return nil

@@ -10,16 +10,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/rootctl/rootctl/internal/runner"
 )
 
 // probed is rootctl run with this binary as the command, and flags before the root's name.
@@ -49,6 +44,7 @@ func TestNat(t *testing.T) {
 		{"20 at once", w.testTwenty},
 		{"killed", w.testKilledNat},
 		{"killed with its keeper", w.testKilledWithKeeper},
+		{"swept", w.testSwept},
 		{"docker", w.testDocker},
 		{"forward drops", w.testForwardDrops},
 	} {
@@ -61,15 +57,51 @@ func TestNat(t *testing.T) {
 	}
 }
 
+// testNone: only lo is there, and a command that failed after it tried more gets a note, however it tried.
 func (w *natWorld) testNone(t *testing.T) {
 	out, errs, code := w.run(t, w.probed(nil, "links"))
 	if code != 0 || out != "lo [127.0.0.1/8 ::1/128]\n" || errs != "" {
 		t.Errorf("code %d: %q %q", code, out, errs)
 	}
-	out, errs, code = w.run(t, w.probed(nil, "get", "http://"+natArchive+"/whoami"))
-	if want := "note: the command tried the network, which is off; add --net=host or --net=nat\n"; code != 1 || errs != want {
-		t.Errorf("code %d: %q %q", code, out, errs)
+	const note = "note: the command tried the network, which is off; "
+	tries := map[string][]string{"look-up": {"get", "http://" + natArchive + "/whoami"}, "connect": {"dial", natFar + ":80"}, "sendto": {"sendto"}}
+	for name, try := range tries {
+		out, errs, code = w.run(t, w.probed(nil, try...))
+		if code != 1 || errs != note+"add --net=host or --net=nat\n" {
+			t.Errorf("%s: code %d: %q %q", name, code, out, errs)
+		}
 	}
+	// What joins counts for itself.
+	name := fmt.Sprintf("none-exec-%d", os.Getpid())
+	c := w.awaitListening(t, w.probed([]string{"--name", name}, "echo", ":8080"))
+	defer end(t, c)
+	for _, x := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"links"}, 0, ""},
+		{tries["sendto"], 1, note + "the container needs a run with --net=host or --net=nat\n"},
+		{[]string{"dial", "127.0.0.1:1"}, 1, ""},
+		{tries["look-up"], 1, note + "the container needs a run with --net=host or --net=nat\n"},
+	} {
+		out, errs, code := w.exec(t, name, x.args...)
+		if code != x.code || errs != x.want {
+			t.Errorf("exec %s: code %d: %q %q", x.args, code, out, errs)
+		}
+	}
+}
+
+// exec joins a container, once it is recorded.
+func (w *natWorld) exec(t *testing.T, name string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	all := append([]string{"exec", name, "/probe", probeName + "-net"}, args...)
+	stdout, stderr, code = w.run(t, w.command(w.cache, all...))
+	for limit := time.Now().Add(10 * time.Second); code == 125 && time.Now().Before(limit); {
+		time.Sleep(20 * time.Millisecond)
+		stdout, stderr, code = w.run(t, w.command(w.cache, all...))
+	}
+	return stdout, stderr, code
 }
 
 func (w *natWorld) testMasquerade(t *testing.T) {
@@ -204,14 +236,7 @@ func (w *natWorld) testExecInside(t *testing.T) {
 	name := fmt.Sprintf("nat-exec-%d", os.Getpid())
 	c := w.listening(t, "--name", name)
 	defer end(t, c)
-	try := func() (string, string, int) {
-		return w.run(t, w.command(w.cache, "exec", name, "/probe", probeName+"-net", "get", "http://"+natFar+"/whoami"))
-	}
-	out, errs, code := try()
-	for limit := time.Now().Add(5 * time.Second); code == 125 && time.Now().Before(limit); { // it is recorded once it runs
-		time.Sleep(20 * time.Millisecond)
-		out, errs, code = try()
-	}
+	out, errs, code := w.exec(t, name, "get", "http://"+natFar+"/whoami")
 	if code != 0 || out != natHost+"\n" {
 		t.Errorf("code %d: %q %q", code, out, errs)
 	}
@@ -228,177 +253,4 @@ func (w *natWorld) testTwenty(t *testing.T) {
 		})
 	}
 	wg.Wait()
-}
-
-func (w *natWorld) testKilledNat(t *testing.T) {
-	before := w.natState(t)
-	c := w.listening(t, "--publish", "18080:8080")
-	w.checkPublished(t)
-	c.Process.Kill()
-	c.Wait()
-	within := time.Now().Add(5 * time.Second)
-	for w.natState(t) != before && time.Now().Before(within) {
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-// childNamed is the one child of a process with a name, as ps shows it.
-func childNamed(t *testing.T, pid int, name string) int {
-	t.Helper()
-	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	for _, l := range lists {
-		b, _ := os.ReadFile(l) // of a thread that has ended: none
-		for _, f := range strings.Fields(string(b)) {
-			child, err := strconv.Atoi(f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if comm, _ := os.ReadFile("/proc/" + f + "/comm"); string(comm) == name+"\n" {
-				return child
-			}
-		}
-	}
-	t.Fatalf("process %d has no child %s", pid, name)
-	return 0
-}
-
-// testKilledWithKeeper: nobody is left to tidy up, so the next run does.
-func (w *natWorld) testKilledWithKeeper(t *testing.T) {
-	c := w.listening(t, "--publish", "18080:8080")
-	keeper := childNamed(t, c.Process.Pid, "rootctl-keeper")
-	if err := errors.Join(unix.Kill(keeper, unix.SIGKILL), c.Process.Kill()); err != nil {
-		t.Fatal(err)
-	}
-	c.Wait()
-	time.Sleep(100 * time.Millisecond) // the container ends with its rootctl
-	if out, errs, code := w.run(t, w.probed([]string{"--net=nat", "--publish", "18080:8080"}, "links")); code != 0 {
-		t.Errorf("the next run: code %d: %s%s", code, out, errs)
-	}
-}
-
-// iptables gives the host of this world rules of somebody else's.
-func (w *natWorld) iptables(t *testing.T, lines ...string) {
-	t.Helper()
-	w.at(t, w.host, func() error {
-		for _, l := range lines {
-			if out, err := exec.Command("iptables-nft", strings.Fields(l)...).CombinedOutput(); err != nil {
-				return fmt.Errorf("iptables-nft %s: %w: %s", l, err, out)
-			}
-		}
-		return nil
-	})
-}
-
-// testDocker: the rules of a host with Docker.
-func (w *natWorld) testDocker(t *testing.T) {
-	w.iptables(t, "-P FORWARD DROP", "-N DOCKER-USER", "-A DOCKER-USER -j RETURN", "-A FORWARD -j DOCKER-USER")
-	before := w.natState(t)
-	w.testMasquerade(t)
-	w.testApt(t)
-	c := w.listening(t, "--publish", "18080:8080")
-	w.checkPublished(t)
-	end(t, c)
-	if after := w.natState(t); after != before {
-		t.Errorf("Docker's rules were not put back:\n%s\nbefore:\n%s", after, before)
-	}
-	w.removeTables(t)
-}
-
-func (w *natWorld) removeTables(t *testing.T) {
-	t.Helper()
-	w.at(t, w.host, func() error { return exec.Command("nft", "flush", "ruleset").Run() })
-}
-
-// testForwardDrops: somebody lets nothing through, and there is no chain for others. pasta does without, else the run is
-// refused.
-func (w *natWorld) testForwardDrops(t *testing.T) {
-	for _, x := range []struct{ name, program, rules string }{{"nft", "iptables-nft", "filter"}, {"legacy", "iptables-legacy", "filter (iptables-legacy)"}} {
-		t.Run(x.name, func(t *testing.T) {
-			if within(w.host, exec.Command(x.program, "-S").Run) != nil {
-				t.Logf("%s does not work here: this kernel has no such tables", x.program)
-				return
-			}
-			w.policy(t, x.program, "DROP")
-			defer w.removeTables(t)
-			defer w.policy(t, x.program, "ACCEPT")
-			before := w.natState(t)
-			c := w.probed([]string{"--net=nat"}, "links")
-			c.Env = append(c.Env, "PATH=/nowhere")
-			_, errs, code := w.run(t, c)
-			if code != 125 || !strings.Contains(errs, "FORWARD of table "+x.rules) || !strings.Contains(errs, "hint: install passt") {
-				t.Errorf("without pasta: code %d: %s", code, errs)
-			}
-			for _, users := range []string{"own", "host"} {
-				out, errs, code := w.run(t, w.probed([]string{"--net=nat", "--dns", natFar, "--userns=" + users}, "get", "http://"+natArchive+"/whoami"))
-				if code != 0 || out != natHost+"\n" {
-					t.Errorf("through pasta, --userns=%s: code %d: %q %q", users, code, out, errs)
-				}
-			}
-			if after := w.natState(t); after != before {
-				t.Errorf("the host was changed:\n%s\nbefore:\n%s", after, before)
-			}
-		})
-	}
-}
-
-func (w *natWorld) policy(t *testing.T, program, policy string) {
-	t.Helper()
-	w.at(t, w.host, func() error {
-		out, err := exec.Command(program, "-P", "FORWARD", policy).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("%s: %w: %s", program, err, out)
-		}
-		return nil
-	})
-}
-
-// TestCAFile: the authorities of --ca-file are inside, beside the root's own.
-func TestCAFile(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: containers")
-	}
-	f := newFixture(t)
-	dir := filepath.Join(t.TempDir(), "cache")
-	f.build(t, dir)
-	mine := filepath.Join(t.TempDir(), "ours.pem")
-	pem := "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
-	if err := os.WriteFile(mine, []byte(pem), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	script := "cat /etc/ssl/certs/ca-certificates.crt; echo $SSL_CERT_FILE $CURL_CA_BUNDLE"
-	run := func(args ...string) (string, string, int) {
-		return outcome(t, f.command(dir, append([]string{"run", "-q", "--no-build"}, args...)...))
-	}
-	out, errs, code := run("--net=host", "--ca-file", mine, "--env", "CURL_CA_BUNDLE=/mine", "fixture", "sh", "-c", script)
-	if code != 0 || out != pem+"/etc/ssl/certs/ca-certificates.crt /mine\n" {
-		t.Errorf("code %d: %q %s", code, out, errs)
-	}
-	if out, _, _ := run("--ca-file", mine, "fixture", "sh", "-c", script); out != "\n" {
-		t.Errorf("without a network: %q", out)
-	}
-	if _, errs, code := run("--net=host", "--ca-file", "/etc/passwd", "fixture", "true"); code != 125 || !strings.Contains(errs, "holds no certificate") {
-		t.Errorf("code %d: %s", code, errs)
-	}
-	// A root with authorities, and some with a trap in their place.
-	for name, x := range map[string]struct {
-		make func(tree string) error
-		want string
-	}{
-		"own": {func(tree string) error {
-			return os.WriteFile(filepath.Join(tree, caBundle), []byte("own"), 0o644)
-		}, "own\n" + pem},
-		"link": {func(tree string) error { return os.Symlink("/etc/shadow", filepath.Join(tree, caBundle)) }, ""},
-		"pipe": {func(tree string) error { return unix.Mkfifo(filepath.Join(tree, caBundle), 0o644) }, ""},
-	} {
-		tree := t.TempDir()
-		err := errors.Join(os.MkdirAll(filepath.Join(tree, "etc/ssl/certs"), 0o755), x.make(tree))
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := runner.Spec{Net: "host"}
-		err = putCA(mine, &s, tree)
-		if (err == nil) != (x.want != "") || err == nil && string(s.Files[0].Data) != x.want {
-			t.Errorf("%s: %v, %+v", name, err, s.Files)
-		}
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -309,6 +310,16 @@ func probeNet(args []string) {
 		try(err)
 		c.Close()
 		fmt.Println("open")
+	case "sendto": // as a static program with musl's resolver asks: no connect, no C library of the root
+		conf, err := os.ReadFile("/etc/resolv.conf")
+		try(err)
+		_, server, _ := strings.Cut(string(conf), "nameserver ")
+		to, err := netip.ParseAddr(strings.Fields(server)[0])
+		try(err)
+		c, err := net.ListenPacket("udp4", "0.0.0.0:0")
+		try(err)
+		_, err = c.WriteTo([]byte("question"), net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, 53)))
+		try(err)
 	case "links":
 		links, err := net.Interfaces()
 		try(err)

@@ -110,6 +110,7 @@ func newPsCommand(a *app) *cobra.Command {
 			if err := dir.Sweep(); err != nil {
 				return err
 			}
+			a.tidyNet()
 			list, err := dir.List()
 			if err != nil {
 				return err

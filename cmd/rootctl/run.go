@@ -169,7 +169,7 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 		fmt.Fprintf(a.stderr, "rootctl: killed from outside (signal %d)\n", status.Signal)
 	}
 	if status.TriedNet {
-		fmt.Fprintln(a.stderr, "note: the command tried the network, which is off; add --net=host or --net=nat")
+		fmt.Fprintln(a.stderr, triedNet+"add --net=host or --net=nat")
 	}
 	if status.TimedOut {
 		fmt.Fprintln(a.stderr, "rootctl: the command did not end in time after the signal: killed")

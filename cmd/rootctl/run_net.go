@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strconv"
 
@@ -18,6 +19,9 @@ const netDir = "/run/rootctl/net"
 
 // sweepName is argv[0] of the process that tidies the network for a rootctl that was killed.
 const sweepName = "rootctl-net"
+
+// triedNet begins the note after a command that failed without a network.
+const triedNet = "note: the command tried the network, which is off; "
 
 // netFlags are the flags of run for the network beside --net.
 type netFlags struct {
@@ -130,6 +134,16 @@ func (n *netRun) close(a *app) {
 		return
 	}
 	if err := n.claim.Close(); err != nil {
+		a.warn("%v", err)
+	}
+}
+
+// tidyNet is done by the verbs that also sweep the records of containers.
+func (a *app) tidyNet() {
+	if os.Geteuid() != 0 || a.inside != nil {
+		return // the network of an ordinary user's container ends with it
+	}
+	if err := nat.Tidy(netDir); err != nil {
 		a.warn("%v", err)
 	}
 }

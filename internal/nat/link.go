@@ -58,7 +58,7 @@ func choose(want netip.Prefix) (state, error) {
 	if err != nil {
 		return state{}, fmt.Errorf("read ip_forward: %w", err)
 	}
-	st := state{Forward: strings.TrimSpace(string(b)), Subnet: want}
+	st := state{Forward: strings.TrimSpace(string(b)), Subnet: want, Netns: ownNetns()}
 	for n := 0; ; n++ {
 		st.Bridge = bridgePrefix + strconv.Itoa(n)
 		var none netlink.LinkNotFoundError

@@ -57,6 +57,7 @@ type state struct {
 	Bridge  string       `json:"bridge"`
 	Subnet  netip.Prefix `json:"subnet"`
 	Forward string       `json:"forward"` // ip_forward before
+	Netns   uint64       `json:"netns"`   // inode of the network namespace
 }
 
 type record struct {
@@ -176,29 +177,6 @@ func (c *Claim) Close() error {
 		leave(c.dir)
 	}
 	return errors.Join(err, c.File.Close())
-}
-
-// Sweep makes the network that of the living. except is the number of a claim that ends, -1 for none.
-func Sweep(dir string, except int) error {
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	unlock, err := lockDir(dir)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	live, err := alive(dir, except)
-	if err != nil {
-		return err
-	}
-	if except >= 0 {
-		_ = os.Remove(filepath.Join(dir, strconv.Itoa(except)))
-	}
-	if _, err = sync(dir, netip.Prefix{}, live); err == nil && len(live) == 0 {
-		leave(dir)
-	}
-	return err
 }
 
 // leave removes an empty folder, whose lock is held.

@@ -269,6 +269,7 @@ func (c *container) join(ctx context.Context, target Target, pidfd int) error {
 			return stepError(op, "write", fmt.Errorf("%s: %w", dir, err))
 		}
 	}
+	c.watchJoined(target.PID)
 	c.stop = newStopper(ctx, c.pid, c.pidfd, c.opts)
 	if err := unix.Sendmsg(c.sock, []byte{'j'}, nil, nil, unix.MSG_NOSIGNAL); err != nil {
 		return c.blame(t, stepError(op, "sendmsg", err))

@@ -3,6 +3,7 @@ package runner
 import (
 	"bytes"
 	"errors"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,18 +56,39 @@ func (c *container) takeCounters() error {
 	return nil
 }
 
+// watchJoined opens the counters of the network of a container that is joined, and notes how they stand.
+func (c *container) watchJoined(pid int) {
+	if !c.opts.WatchNet || c.spec.Net != "none" {
+		return
+	}
+	if fd, err := unix.Open(procPath(pid, "net/snmp"), unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
+		c.snmp = fd
+		c.noRoutes = c.outNoRoutes()
+	}
+}
+
 // triedNet looks whether something was sent that no route led out for.
 func (c *container) triedNet() bool {
-	if c.snmp < 0 || !c.opts.WatchNet {
-		return false
+	return c.opts.WatchNet && c.outNoRoutes() > c.noRoutes
+}
+
+func (c *container) outNoRoutes() uint64 {
+	if c.snmp < 0 {
+		return 0
 	}
 	b := make([]byte, 8192)
+	if _, err := unix.Seek(c.snmp, 0, unix.SEEK_SET); err != nil {
+		return 0
+	}
 	n, err := readFull(c.snmp, b)
-	return err == nil && outNoRoutes(b[:n])
+	if err != nil {
+		return 0
+	}
+	return outNoRoutes(b[:n])
 }
 
 // outNoRoutes reads /proc/net/snmp: a line of names, then one of values.
-func outNoRoutes(snmp []byte) bool {
+func outNoRoutes(snmp []byte) uint64 {
 	var names [][]byte
 	for line := range bytes.Lines(snmp) {
 		f := bytes.Fields(line)
@@ -79,9 +101,10 @@ func outNoRoutes(snmp []byte) bool {
 		}
 		for i, name := range names {
 			if string(name) == "OutNoRoutes" && i < len(f) {
-				return string(f[i]) != "0"
+				n, _ := strconv.ParseUint(string(f[i]), 10, 64)
+				return n
 			}
 		}
 	}
-	return false
+	return 0
 }

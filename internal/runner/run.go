@@ -71,8 +71,9 @@ type container struct {
 	sock  int // to the init
 	errs  int // from the init
 
-	snmp   int // counters of the network namespace
-	format int // a mount that keeps a registration
+	snmp     int    // counters of the network namespace
+	noRoutes uint64 // as one of them stood before the command
+	format   int    // a mount that keeps a registration
 
 	groups      []*group // that keep its limits
 	killsBefore int      // processes that these had killed

@@ -192,7 +192,8 @@ type Status struct {
 	TimedOut bool
 	// OverMemory says that a command that failed had a process killed at the limit of memory.
 	OverMemory bool
-	// TriedNet says that a failed command with Net "none" sent something that no route led out for.
+	// TriedNet says that a failed command with Net "none" sent something that no route led out for. Of an exec's it may be
+	// another process of the container that did.
 	TriedNet bool
 }
 
