@@ -88,24 +88,14 @@ func blockedCalls(t *testing.T) (code machineCode, list []attempt) {
 
 // testCalls makes every blocked call in each table, in one process.
 func (m *mode) testCalls(t *testing.T) {
-	var program string
-	var list []attempt
-	m.line(t, "every blocked call", func(t *testing.T) {
-		code, all := blockedCalls(t)
-		list = all
-		program = m.bindable(t, "calls", code.program())
-		out, errs, exit := m.run(t, "--bind", program+":/calls:ro", "fixture", "/calls")
-		if exit != 0 || len(out) != 4*len(list) || len(list) < 500 {
-			t.Fatalf("exit code %d, %d results of %d\n%s", exit, len(out)/4, len(list), errs)
-		}
-		m.judge(t, list, out, "native")
-	})
-	if program == "" {
-		return
-	}
-	for _, table := range []string{"i386", "x32"} {
-		m.line(t, "every blocked call by "+table, func(t *testing.T) {
-			out, _, _ := m.run(t, "--bind", program+":/calls:ro", "fixture", "/calls")
+	for table, name := range map[string]string{"native": "every blocked call", "i386": "every blocked call by i386", "x32": "every blocked call by x32"} {
+		m.line(t, name, func(t *testing.T) {
+			code, list := blockedCalls(t)
+			program := m.bindable(t, "calls", code.program())
+			out, errs, exit := m.run(t, "--bind", program+":/calls:ro", "fixture", "/calls")
+			if exit != 0 || len(list) < 500 {
+				t.Fatalf("exit code %d, %d attempts\n%s", exit, len(list), errs)
+			}
 			m.judge(t, list, out, table)
 		})
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -16,16 +18,19 @@ import (
 	"github.com/rootctl/rootctl/internal/runner/state"
 )
 
-// runSoak kills processes of containers of one cache at random.
+// runSoak kills processes of containers of one cache at random. Its network and /run/rootctl are its own.
 type runSoak struct {
-	*fixture
-	cache, records, mark string
+	*natWorld
+	records, mark string
+	mounts        *os.File // namespace with a /run/rootctl of its own
+	number        atomic.Int64
 
-	mu    sync.Mutex
-	count map[string]int // by who was killed
+	mu     sync.Mutex
+	count  map[string]int  // by who was killed, and what else was seen
+	groups map[string]bool // control groups of the containers
 }
 
-// TestRunSoak kills the monitor, the keeper, both of them and the init, at random times. The next ps and rm then find all
+// TestRunSoak kills the monitor, the keeper, both of them and the init, at random times. The next ps, rm and run then find all
 // that is left, and nothing is.
 func TestRunSoak(t *testing.T) {
 	if os.Geteuid() != 0 {
@@ -35,10 +40,8 @@ func TestRunSoak(t *testing.T) {
 	if err != nil {
 		kills = 40
 	}
-	s := &runSoak{fixture: newFixture(t), cache: filepath.Join(t.TempDir(), "cache"), records: filepath.Join(t.TempDir(), "containers"),
-		mark: fmt.Sprint(3000000 + os.Getpid()), count: map[string]int{}}
-	t.Setenv("ROOTCTL_STATE", s.records)
-	s.build(t, s.cache)
+	s := newRunSoak(t)
+	before := s.network(t)
 	for done := 0; done < kills; done += 20 {
 		var wg sync.WaitGroup
 		for range 4 {
@@ -49,31 +52,48 @@ func TestRunSoak(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		for _, args := range [][]string{{"ps"}, {"rm", "-f", "--all"}, {"run", "fixture", "true"}} {
-			if out, err := s.command(s.cache, args...).CombinedOutput(); err != nil {
-				t.Errorf("%v: %v\n%s", args, err, out)
+		for _, args := range [][]string{{"ps"}, {"rm", "-f", "--all"}, {"run", "fixture", "true"}, {"run", "--net=nat", "--dns", natFar, "fixture", "true"}} {
+			var out bytes.Buffer
+			c := s.command(s.cache, args...)
+			c.Stdout, c.Stderr = &out, &out
+			if err := errors.Join(s.at(c.Start), c.Wait()); err != nil {
+				t.Errorf("%v: %v\n%s", args, err, &out)
 			}
 		}
-		if s.checkNothing(t); t.Failed() {
+		if s.checkNothing(t, before); t.Failed() {
 			t.Fatalf("after %d kills", done+20)
 		}
 	}
-	t.Logf("killed: %v", s.count)
+	t.Logf("killed, and seen: %v", s.count)
+	for _, what := range []string{"monitor", "keeper", "init", "monitor and keeper", "another user's process", "cleared parent-death signal", "nat", "limits"} {
+		if s.count[what] == 0 {
+			t.Errorf("none: %s", what)
+		}
+	}
 }
 
 // kill starts a container and kills some of its processes. Among those inside are one of another id and one that its
 // parent's death does not end.
 func (s *runSoak) kill(t *testing.T) {
-	script := "setpriv --reuid 1000 --clear-groups sleep " + s.mark + " & setpriv --pdeathsig clear sleep " + s.mark + " & sleep " + s.mark
-	args := []string{"run", "--bind", "/usr:/usr:ro", "fixture", "sh", "-c", script}
-	detached := rand.IntN(2) == 0
+	n := s.number.Add(1) // what is done goes by it, so that all of it is; when, is random
+	mark := fmt.Sprintf("%s.%d", s.mark, n)
+	script := "setpriv --reuid 1000 --clear-groups sleep " + mark + " & setpriv --pdeathsig clear sleep " + mark + " & sleep " + mark
+	args := []string{"run"}
+	detached := n/4%2 == 0
 	if detached {
-		args = append([]string{"run", "-d"}, args[1:]...)
+		args = append(args, "-d")
+	}
+	net, limits := n%3 == 0, n%5 < 2
+	if net {
+		args = append(args, "--net=nat", "--dns", natFar)
+	}
+	if limits {
+		args = append(args, "--pids=50", "--memory=256MB")
 	}
 	var out, errs bytes.Buffer
-	c := s.command(s.cache, args...)
+	c := s.command(s.cache, append(args, "fixture", "sh", "-c", script)...)
 	c.Stdout, c.Stderr = &out, &errs
-	if err := c.Start(); err != nil {
+	if err := s.at(c.Start); err != nil {
 		t.Error(err)
 		return
 	}
@@ -90,7 +110,12 @@ func (s *runSoak) kill(t *testing.T) {
 		}
 		host = record.Monitor
 	}
-	time.Sleep(time.Duration(rand.IntN(120)) * time.Millisecond)
+	if n%7 < 2 {
+		s.see(t, mark)
+	} else {
+		time.Sleep(time.Duration(rand.IntN(120)) * time.Millisecond)
+	}
+	s.note(net, limits)
 	var keeper, init []int
 	for _, pid := range childrenOf(host) {
 		if comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); strings.HasPrefix(string(comm), "rootctl-keeper") {
@@ -100,7 +125,7 @@ func (s *runSoak) kill(t *testing.T) {
 		}
 	}
 	name, pids := "monitor", []int{host}
-	switch rand.IntN(4) {
+	switch n % 4 {
 	case 1:
 		name, pids = "keeper", keeper
 	case 2:
@@ -131,29 +156,4 @@ func childrenOf(pid int) (out []int) {
 		}
 	}
 	return out
-}
-
-// checkNothing gives the keepers a moment.
-func (s *runSoak) checkNothing(t *testing.T) {
-	var left []string
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		left = append(s.processes(t, s.cache), leftFiles(t, s.cache)...)
-		cmdlines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-		for _, f := range cmdlines {
-			if b, _ := os.ReadFile(f); strings.Contains(string(b), s.mark) {
-				left = append(left, f+": "+string(b))
-			}
-		}
-		for _, p := range []string{s.records + "/*/*", s.cache + "/scratch/*/u/*", s.cache + "/scratch/*.kept"} {
-			found, _ := filepath.Glob(p)
-			left = append(left, found...)
-		}
-		if locks, _ := filepath.Glob(s.cache + "/scratch/*.lock"); len(locks) > 24 {
-			left = append(left, locks...)
-		}
-		if len(left) == 0 {
-			return
-		}
-	}
-	t.Errorf("left behind: %q", left)
 }
