@@ -43,6 +43,7 @@ type app struct {
 	exit      int    // exit code of a verb that succeeded, e.g. that of the command run
 	monitor   bool   // of a detached container
 	verbIsRun bool   // failures are 125
+	last      bool   // the process ends with the verb
 }
 
 func newApp(cancel context.CancelFunc) *app {

@@ -167,7 +167,9 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 	}()
 	defer func() {
 		<-taken
-		a.signals.stop(signals)
+		if !a.last { // to let six signals go takes as many changes of threads
+			a.signals.stop(signals)
+		}
 	}()
 	keep := &runner.Keep{}
 	if f := lease.LockFile(); f != nil { // nil in a read-only cache, where nothing can be removed
@@ -248,12 +250,12 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 		// apt would become a user that is not there. Only this copy is told.
 		spec.Files = append(spec.Files, runner.File{Path: "/etc/apt/apt.conf.d/99rootctl-single-id", Data: []byte("APT::Sandbox::User \"root\";\n")})
 	}
-	<-taken
-	if err := ctx.Err(); err != nil {
-		return runner.Status{}, err
-	}
 	options := runner.Options{Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr,
 		Signals: signals, Keep: keep, WatchNet: true, Connect: network.connect, Log: a.log(), Note: func(s string) { a.say("note: %s", s) }}
+	options.Ready = func() error {
+		<-taken
+		return ctx.Err()
+	}
 	if a.byPath {
 		options = options.ByPath()
 	}

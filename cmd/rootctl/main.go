@@ -35,7 +35,7 @@ func execute(ctx context.Context, in *inside, args []string, tune ...func(*app))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	a := newApp(cancel)
-	a.argv, a.inside = args, in
+	a.argv, a.inside, a.last = args, in, len(tune) == 0
 	for _, f := range tune { // the tests' only
 		f(a)
 	}

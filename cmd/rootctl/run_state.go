@@ -89,7 +89,9 @@ func (a *app) newRecord(fl *stateFlags, name string, lease *cache.Lease, store *
 	if err == nil {
 		c := &state.Container{Name: fl.name, Root: string(lease.Root), RootName: name, Created: a.now(), Detached: a.monitor,
 			Keep: fl.keep || a.monitor, Cache: store.Dir(), Monitor: os.Getpid()}
-		c.MonitorStart, _ = state.StartTime(c.Monitor) // 0 matches no process
+		if fl.name != "" { // else it is written down later, when there is time
+			r.monitorStart(c)
+		}
 		r.Handle, err = dir.Create(c)
 	}
 	if err != nil && !a.monitor && !fl.keep && fl.name == "" {
@@ -97,6 +99,11 @@ func (a *app) newRecord(fl *stateFlags, name string, lease *cache.Lease, store *
 		return r, nil
 	}
 	return r, err
+}
+
+// monitorStart notes when this process began.
+func (r *record) monitorStart(c *state.Container) {
+	c.MonitorStart, _ = state.StartTime(c.Monitor) // 0 matches no process
 }
 
 // hold adds the record to what the keeper holds and removes.
@@ -117,6 +124,7 @@ func (r *record) made(spec *runner.Spec) func(runner.Process) error {
 			return nil
 		}
 		r.Mark(p)
+		r.monitorStart(r.Container)
 		r.Spec = *spec
 		return r.Save()
 	}

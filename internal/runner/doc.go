@@ -17,6 +17,7 @@
 //	                                       proc, sys, dev, tmp, binds
 //	take the terminal <------------------- open the terminal, send its master
 //	set its size, answer ----------------> pivot_root, let the old root go
+//	record it, take over signals --------> wait
 //	                                       capabilities, filters, execve
 //	read {step, errno} or end of file <--- (the error pipe closes on exec)
 //	wait; forward signals

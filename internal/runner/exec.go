@@ -222,7 +222,7 @@ func (s *Spec) joinPlan() Plan {
 		p = append(p, Op{Verb: VerbTerminal})
 	}
 	for _, o := range s.planEnd(nil) {
-		if o.Verb != VerbPivot && o.Verb != VerbSealRoot {
+		if o.Verb != VerbPivot && o.Verb != VerbSealRoot && o.Verb != VerbGo {
 			p = append(p, o)
 		}
 	}

@@ -49,8 +49,8 @@ type call struct {
 	kind  kind
 	anyOK bool // every error is fine
 	check bool
-	told  bool // an error that is none is reported all the same
-	retry bool // EAGAIN is tried again: openat2 gives it when a mount elsewhere changed during the look-up
+	told  bool   // an error that is none is reported all the same
+	tries uint16 // how often EAGAIN is tried again
 }
 
 // memory is what the child writes to: its own copy of it after the fork.
@@ -132,7 +132,7 @@ func interpret(calls []call, m *memory, errfd uintptr) {
 			continue
 		}
 		r, _, e := syscall.RawSyscall6(c.nr, a[0], a[1], a[2], a[3], a[4], a[5])
-		for n := 0; e == syscall.EAGAIN && c.retry && n < 4096; n++ {
+		for n := uint16(0); e == syscall.EAGAIN && n < c.tries; n++ {
 			r, _, e = syscall.RawSyscall6(c.nr, a[0], a[1], a[2], a[3], a[4], a[5])
 		}
 		for e == syscall.EINTR {

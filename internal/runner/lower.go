@@ -93,8 +93,8 @@ func (l *lowering) one(o *Op) error {
 		l.start()
 	case VerbJoin:
 		l.join()
-	case VerbReady:
-		l.add("recvmsg", unix.SYS_RECVMSG, l.fds.socket, l.message(1).addr, unix.MSG_CMSG_CLOEXEC).expect(1)
+	case VerbReady, VerbGo:
+		l.await(l.fds.socket, l.message(1))
 	case VerbUnshare:
 		flags := 0
 		for _, ns := range o.Options {

@@ -59,7 +59,7 @@ func (l *lowering) mortal() {
 // receive waits for the host process; end of file means that it is gone.
 func (l *lowering) receive() {
 	m := l.message(1 + len(l.spec.Binds))
-	l.add("recvmsg", unix.SYS_RECVMSG, l.fds.socket, m.addr, unix.MSG_CMSG_CLOEXEC).expect(1)
+	l.await(l.fds.socket, m)
 	l.load(m.fd(0), slotRoot)
 	for i := range l.spec.Binds {
 		l.load(m.fd(1+i), slotBind0+slot(i))

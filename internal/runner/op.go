@@ -54,6 +54,7 @@ const (
 	VerbChroot    Verb = "chroot"       // the root becomes / of this process alone
 	VerbInit      Verb = "init"         // stay as the reaper; the child goes on
 	VerbSession   Verb = "session"      // session, terminal, keyring, umask
+	VerbGo        Verb = "go"           // wait for the host process's own preparations
 	VerbCloseRest Verb = "close-rest"   // no descriptor beyond stdio
 	VerbWorkdir   Verb = "workdir"      // chdir Target
 	VerbLinux32   Verb = "linux32"      // uname names a processor of 32 bits

@@ -49,8 +49,15 @@ func (s *Spec) plan() (Plan, error) {
 	p = append(p,
 		Op{Verb: VerbUnshare, Options: own},
 		Op{Verb: VerbSlave},
-		Op{Verb: VerbReceive},
 	)
+	if s.ownNet() {
+		p = append(p, Op{Verb: VerbLoopback})
+	}
+	if !s.shares("uts") {
+		p = append(p, Op{Verb: VerbHostname, Source: s.Hostname})
+	}
+	p = append(p, Op{Verb: VerbReceive}) // what comes before takes the time that the host process needs for the root
+
 	if limited { // its own groups, which it is in by now, are the root of what it sees
 		p = append(p, Op{Verb: VerbUnshare, Options: []string{"cgroup"}})
 	}
@@ -62,12 +69,6 @@ func (s *Spec) plan() (Plan, error) {
 	}
 	for _, m := range s.memories() {
 		p = s.planMemory(p, m)
-	}
-	if s.ownNet() {
-		p = append(p, Op{Verb: VerbLoopback})
-	}
-	if !s.shares("uts") {
-		p = append(p, Op{Verb: VerbHostname, Source: s.Hostname})
 	}
 	p = s.planFiles(p)
 	for i, b := range s.Binds {
@@ -235,7 +236,7 @@ func (s *Spec) planEnd(p Plan) Plan {
 	if s.singleID() && s.RecordOwners {
 		p = append(p, Op{Verb: VerbOwners})
 	}
-	p = append(p, Op{Verb: VerbCloseRest}, Op{Verb: VerbWorkdir, Target: s.Workdir})
+	p = append(p, Op{Verb: VerbGo}, Op{Verb: VerbCloseRest}, Op{Verb: VerbWorkdir, Target: s.Workdir})
 	if s.Linux32 {
 		p = append(p, Op{Verb: VerbLinux32})
 	}

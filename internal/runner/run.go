@@ -106,15 +106,6 @@ func (c *container) start(ctx context.Context) error {
 	c.closeChildEnds()
 	c.opts.plain, c.opts.below = c.spec.Init, c.spec.chrooted() // the reaper passes every signal on
 	c.stop = newStopper(ctx, c.pid, c.pidfd, c.opts)
-	if c.opts.Made != nil {
-		p, err := ProcessOf(c.pid, c.pidfd)
-		if err == nil {
-			err = c.opts.Made(p)
-		}
-		if err != nil {
-			return err
-		}
-	}
 	if err := c.feed(root, binds); err != nil {
 		return c.blame(t, err)
 	}
@@ -135,6 +126,9 @@ func (c *container) start(ctx context.Context) error {
 			return c.blame(t, err)
 		}
 	}
+	if err := c.letGo(); err != nil {
+		return c.blame(t, err)
+	}
 	err = c.childError(t)
 	runtime.KeepAlive(t)
 	if err == nil && c.opts.Started != nil {
@@ -151,6 +145,25 @@ func (c *container) start(ctx context.Context) error {
 		c.opts.Log.Debug("container started", "pid", c.pid, "command", c.spec.Argv[0], "base", c.spec.IDs.Base)
 	}
 	return err
+}
+
+// letGo does what has to be done before the command is executed, while the init mounts, and lets it execute that.
+func (c *container) letGo() error {
+	if c.opts.Made != nil {
+		p, err := ProcessOf(c.pid, c.pidfd)
+		if err == nil {
+			err = c.opts.Made(p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if c.opts.Ready != nil {
+		if err := c.opts.Ready(); err != nil {
+			return err
+		}
+	}
+	return stepError(c.plan.find(VerbGo), "sendmsg", unix.Sendmsg(c.sock, []byte{'g'}, nil, nil, unix.MSG_NOSIGNAL))
 }
 
 // wait waits for the init and says how it ended.

@@ -141,8 +141,11 @@ type Options struct {
 	// WatchNet asks for Status.TriedNet.
 	WatchNet bool
 
-	// Made, if set, is told of the init before that is fed, so that nothing has been executed yet. An error ends the run.
+	// Made, if set, is told of the init before that executes anything. An error ends the run.
 	Made func(Process) error
+
+	// Ready, if set, is waited for after Made, and as Made while the init mounts.
+	Ready func() error
 
 	// Started, if set, is told of the init when the command has been executed. An error ends the run.
 	Started func(Process) error

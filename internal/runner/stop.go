@@ -21,13 +21,15 @@ type stopper struct {
 	plain      bool                 // the process is no init: a signal does to it what it does to any other
 	keys       chan *watch          // begun when a key was typed at the container's terminal
 	quit       chan struct{}
-	done       chan struct{}
 	closing    sync.Once
 
 	// These are the loop's.
 	ultimatum <-chan time.Time
 	watch     *watch
 	tick      <-chan time.Time
+
+	acting sync.Mutex // held while something is done to the process
+	closed bool
 
 	mu     sync.Mutex
 	killed bool           // we sent KILL
@@ -37,47 +39,68 @@ type stopper struct {
 
 func newStopper(ctx context.Context, pid, pidfd int, o Options) *stopper {
 	s := &stopper{plain: o.plain, below: o.below, pid: pid, pidfd: pidfd, grace: o.Grace,
-		keys: make(chan *watch, 4), quit: make(chan struct{}), done: make(chan struct{})}
+		keys: make(chan *watch, 4), quit: make(chan struct{})}
 	go s.loop(ctx, o.Signals)
 	return s
 }
 
 // close must come before the init is reaped: its number is used to signal its group and to look at it.
 func (s *stopper) close() {
+	// The loop is not waited for, which would cost two changes of threads: it does nothing any more.
+	s.acting.Lock()
+	s.closed = true
+	s.acting.Unlock()
 	s.closing.Do(func() { close(s.quit) })
-	<-s.done
 }
 
 func (s *stopper) loop(ctx context.Context, signals <-chan os.Signal) {
-	defer close(s.done)
 	cancelled := ctx.Done()
 	for {
+		var act func()
 		select {
 		case <-s.quit:
 			return
 		case <-cancelled:
 			cancelled = nil
-			s.stop(unix.SIGTERM)
+			act = func() { s.stop(unix.SIGTERM) }
 		case <-s.ultimatum:
-			s.kill(0, true)
+			act = func() { s.kill(0, true) }
 		case w := <-s.keys:
-			s.follow(w, keyTime)
+			act = func() { s.follow(w, keyTime) }
 		case <-s.tick:
-			s.look()
+			act = s.look
 		case sg, ok := <-signals:
 			if !ok {
 				signals = nil
 				continue
 			}
-			switch sig, _ := sg.(syscall.Signal); sig {
-			case unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT:
-				s.stop(sig)
-			case 0:
-			default:
-				if s.plain || reactionOf(s.pid, sig) == takes {
-					s.send(sig)
-				}
-			}
+			act = func() { s.arrived(sg) }
+		}
+		if !s.do(act) {
+			return
+		}
+	}
+}
+
+// do acts unless the stopper has been closed.
+func (s *stopper) do(act func()) bool {
+	s.acting.Lock()
+	defer s.acting.Unlock()
+	if s.closed {
+		return false
+	}
+	act()
+	return true
+}
+
+func (s *stopper) arrived(sg os.Signal) {
+	switch sig, _ := sg.(syscall.Signal); sig {
+	case unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT:
+		s.stop(sig)
+	case 0:
+	default:
+		if s.plain || reactionOf(s.pid, sig) == takes {
+			s.send(sig)
 		}
 	}
 }

@@ -92,7 +92,21 @@ func (c *call) tolerate(e ...syscall.Errno) *call { copy(c.ok[:], e); return c }
 func (c *call) ignore() *call                     { c.anyOK = true; return c }
 func (c *call) skip(n int) *call                  { c.jump = uint16(n); return c }
 func (c *call) expect(n int) *call                { c.check, c.want = true, uintptr(n); return c }
-func (c *call) again() *call                      { c.retry = true; return c }
+
+// again is for openat2, which gives EAGAIN when a mount elsewhere changed during the look-up.
+func (c *call) again() *call { c.tries = 4096; return c }
+
+// spins is how often await asks for a message before it sleeps: for about a tenth of a millisecond.
+const spins = 400
+
+// await takes a message of one byte. Who sleeps on a socket is woken on the processor of the sender, which the sender
+// then has to do without until another processor takes notice; so the process stays awake for as long as it waits as a rule.
+func (t *table) await(sock int, m message) {
+	t.add("recvmsg", unix.SYS_RECVMSG, sock, m.addr, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT).expect(1).tolerate(unix.EAGAIN)
+	c := &t.calls[len(t.calls)-1]
+	c.then, c.tries = 1, spins
+	t.add("recvmsg", unix.SYS_RECVMSG, sock, m.addr, unix.MSG_CMSG_CLOEXEC).expect(1)
+}
 
 // here is the number of the next call.
 func (t *table) here() int { return len(t.calls) }

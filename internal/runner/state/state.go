@@ -10,7 +10,6 @@
 package state
 
 import (
-	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -98,7 +97,9 @@ func (d *Dir) Create(c *Container) (*Handle, error) {
 	}
 	for c.ID == "" {
 		b := make([]byte, 6)
-		rand.Read(b)
+		if _, err := unix.Getrandom(b, 0); err != nil { // crypto/rand needs a tenth of a millisecond for its first bytes
+			return nil, fmt.Errorf("record container: %w", err)
+		}
 		c.ID = hex.EncodeToString(b)
 		if err := os.Mkdir(filepath.Join(d.Path, c.ID), 0o700); errors.Is(err, fs.ErrExist) {
 			c.ID = ""
@@ -172,6 +173,11 @@ func (h *Handle) Save() error {
 func replace(path string, b []byte) error {
 	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
 		return err
+	}
+	// Renaming one file over another has ext4 write the new one to the disk at once. An exchange does not, and here
+	// nothing has to survive a crash of the machine.
+	if unix.Renameat2(unix.AT_FDCWD, path+".new", unix.AT_FDCWD, path, unix.RENAME_EXCHANGE) == nil {
+		return os.Remove(path + ".new")
 	}
 	return os.Rename(path+".new", path)
 }
