@@ -35,6 +35,7 @@ type app struct {
 	inside   *inside  // in a user namespace
 	byPath   bool     // overlays as on kernels that take layers by path only; tests alone set it
 	unsealed bool     // exec leaves the program's file to what joins; tests alone set it
+	shifted  bool     // runs use a shifted tree; tests alone set it
 	chroot   bool     // no namespaces: --isolation=chroot
 	enterErr error    // why there is no user namespace for this user
 	signals  signalSource

@@ -207,7 +207,17 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 		}
 		keep.Locks = append(keep.Locks, scratch.LockFile())
 	}
-	if !a.inside.idsOf(&spec) && spec.UserNS == "own" {
+	if a.inside == nil && spec.UserNS == "own" && (a.shifted || !runner.CanMapIDs(lease.Tree)) {
+		lock, err := a.shiftedRoot(lease, &spec)
+		if err != nil {
+			return runner.Status{}, err
+		}
+		if lock != nil {
+			defer lock.Close()
+			keep.Locks = append(keep.Locks, lock)
+		}
+	}
+	if !spec.Shifted && !a.inside.idsOf(&spec) && spec.UserNS == "own" {
 		ids, lock, err := runner.ClaimIDs(idsDir)
 		if err != nil {
 			return runner.Status{}, err
@@ -235,8 +245,10 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 	if err := a.fitOwners(lease); err != nil {
 		return runner.Status{}, err
 	}
-	spec.Lower = []string{lease.Tree}
-	if !oddEtc(lease.Tree) {
+	if !spec.Shifted {
+		spec.Lower = []string{lease.Tree}
+	}
+	if !spec.Shifted && !oddEtc(lease.Tree) {
 		// A layer that is there already costs less than three files made and removed.
 		if etc, err := etcLayer(store, spec); err == nil {
 			defer etc.Close()

@@ -57,6 +57,7 @@ var flipKinds = []struct {
 	{"refs", false, regexp.MustCompile(`^refs/`)},
 	{"releases", false, regexp.MustCompile(`^releases/`)},
 	{"trees", false, regexp.MustCompile(`^roots/[0-9a-f]{64}/`)},
+	{"shifted trees", false, regexp.MustCompile(`^roots/[0-9a-f]{64}\.u[0-9]+/`)},
 	{"manifests", false, regexp.MustCompile(`^roots/[0-9a-f]{64}\.mtree$`)},
 	{"layers", false, regexp.MustCompile(`^layers/`)},
 	{"use", true, regexp.MustCompile(`^use/`)},
@@ -124,6 +125,11 @@ func (f *flips) use(t *testing.T) {
 	if out := f.must(t, "run", "-q", "two", "sh", "-c", "hello; cat /etc/hostname"); out != "hello of a fixture archive\nrootctl\n" {
 		t.Errorf("run: %q", out)
 	}
+	t.Setenv(shiftedEnv, "1") // a second tree, too
+	if out := f.must(t, "run", "-q", "two", "sh", "-c", "hello; cat /etc/hostname"); out != "hello of a fixture archive\nrootctl\n" {
+		t.Errorf("run on the shifted tree: %q", out)
+	}
+	os.Unsetenv(shiftedEnv)
 	f.must(t, "export", "-q", "one", "--format", "oci", "-o", filepath.Join(t.TempDir(), "one.oci.tar"))
 	if _, err := os.Stat(filepath.Join(f.dir, "logs")); err != nil {
 		f.rootctl(t, f.build("bad", "--include", "bad")...)
@@ -197,7 +203,7 @@ func (f *flips) damage(t *testing.T, onUse bool) []string {
 		if slices.Contains(now[:i], n) { // one harm may undo the other
 			continue
 		}
-		if onUse && k.name == "trees" {
+		if onUse && strings.HasSuffix(k.name, "trees") {
 			f.deck = append(f.deck, n) // nobody reads all of a tree for one run
 			continue
 		}

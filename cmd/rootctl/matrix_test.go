@@ -23,6 +23,9 @@ const byPathEnv = "ROOTCTL_TEST_BY_PATH"
 // unsealedEnv has it, when it is rootctl, join containers without guarding its own file.
 const unsealedEnv = "ROOTCTL_TEST_UNSEALED"
 
+// shiftedEnv has it, when it is rootctl, use shifted trees, as where the ids of files cannot be mapped.
+const shiftedEnv = "ROOTCTL_TEST_SHIFTED"
+
 func mainTuned() {
 	in, args := insideOf(os.Args)
 	if in == nil {
@@ -30,6 +33,7 @@ func mainTuned() {
 	}
 	os.Exit(execute(context.Background(), in, args, func(a *app) {
 		a.byPath, a.unsealed = os.Getenv(byPathEnv) != "", os.Getenv(unsealedEnv) != ""
+		a.shifted = os.Getenv(shiftedEnv) != ""
 	}))
 }
 

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && strings.HasPrefix(os.Args[1], rungName) {
 		os.Exit(rungMain(os.Args[1:]))
 	}
-	if os.Getenv(byPathEnv) != "" || os.Getenv(unsealedEnv) != "" {
+	if os.Getenv(byPathEnv) != "" || os.Getenv(unsealedEnv) != "" || os.Getenv(shiftedEnv) != "" {
 		mainTuned()
 	}
 	if in, _ := insideOf(os.Args); in != nil { // and what it is again in a user namespace

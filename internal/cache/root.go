@@ -174,7 +174,7 @@ func (s *Store) seal(ctx context.Context, t *Temp, tree string, m *Manifest, d D
 	}
 	// What is left of a broken one makes room, if nobody uses it.
 	if trash, err := s.unlinkRoot(d, true); err == nil && trash != "" {
-		if err := removeTree(trash); err != nil {
+		if err := removeTrash(trash); err != nil {
 			return nil, err
 		}
 	}
@@ -291,7 +291,7 @@ func (s *Store) Remove(d Digest) error {
 	}
 	trash, err := s.unlinkRoot(d, false)
 	if err == nil && trash != "" {
-		err = removeTree(trash)
+		err = removeTrash(trash)
 	}
 	if err != nil {
 		return fmt.Errorf("remove root %s: %w", d.Short(), err)
@@ -313,10 +313,18 @@ func (s *Store) unlinkRoot(d Digest, brokenOnly bool) (string, error) {
 	if brokenOnly && s.hasRoot(d) {
 		return "", ErrBusy // published meanwhile
 	}
-	trash := s.path("trash", randomName())
-	err = os.Rename(s.rootPath(d), trash)
-	if errors.Is(err, fs.ErrNotExist) {
-		trash, err = "", nil
+	trash, found := s.path("trash", randomName()), false
+	for _, x := range [][2]string{{s.rootPath(d), trash}, {s.shiftedPath(d), trash + shiftSuffix()}} {
+		if err == nil {
+			err = os.Rename(x[0], x[1])
+			found = found || err == nil
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	}
+	if !found {
+		trash = ""
 	}
 	for _, path := range []string{s.mtreePath(d), s.path("use", string(d)), s.path("locks", "root-"+string(d))} {
 		if err == nil {

@@ -132,7 +132,7 @@ func (s *Store) sweepPart(d Digest, dry bool) (bool, error) {
 // sweepRoot takes a name in roots/, use/ or locks/ and removes the root that it is about if that is not
 // whole and nobody is at it.
 func (s *Store) sweepRoot(name string, dry bool) (bool, error) {
-	d := Digest(strings.TrimSuffix(strings.TrimPrefix(name, "root-"), ".mtree"))
+	d := Digest(strings.TrimSuffix(strings.TrimSuffix(strings.TrimPrefix(name, "root-"), ".mtree"), shiftSuffix()))
 	if !d.Valid() || s.hasRoot(d) {
 		return false, nil
 	}
@@ -141,7 +141,7 @@ func (s *Store) sweepRoot(name string, dry bool) (bool, error) {
 	}
 	trash, err := s.unlinkRoot(d, true)
 	if err == nil && trash != "" {
-		err = removeTree(trash)
+		err = removeTrash(trash)
 	}
 	return err == nil, err
 }

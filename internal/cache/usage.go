@@ -168,7 +168,11 @@ func (s *Store) usageOf(d Digest, now time.Time) (RootUsage, bool) {
 	}
 	r := RootUsage{Digest: d, Bytes: st.Size(), Names: []string{}}
 	if m, n, err := snapshot.ReadHead(f); err == nil {
-		r.Bytes += m.TarSize + int64(n)*entryBytes
+		tree := m.TarSize + int64(n)*entryBytes
+		if _, err := os.Lstat(s.shiftedPath(d)); err == nil {
+			tree *= 2 // though it may share its blocks
+		}
+		r.Bytes += tree
 		r.entries = n
 	} // else it is damaged, and still there
 	r.Used = s.used(d, st.ModTime(), now)

@@ -310,23 +310,28 @@ func (v *verification) roots() error {
 	if err != nil {
 		return err
 	}
-	sum := KindUsage{Kind: kind}
+	sum, second := KindUsage{Kind: kind}, KindUsage{Kind: KindShifted}
 	for _, name := range names {
-		d := Digest(name)
+		d, sum, kind := Digest(name), &sum, KindRoot
+		look, drop := v.root, v.dropRoot
+		if of, ok := shiftedOf(name); ok && v.o.Roots {
+			d, sum, kind = of, &second, KindShifted
+			look, drop = v.shifted, v.dropShifted
+		}
 		if !d.Valid() || !v.s.hasRoot(d) {
 			continue // sweep's business
 		}
 		if err := v.ctx.Err(); err != nil {
 			return err
 		}
-		n, problems, err := v.root(d)
+		n, problems, err := look(d)
 		if errors.Is(err, ErrBusy) || errors.Is(err, fs.ErrNotExist) {
 			continue // on its way out
 		}
 		sum.Items++
 		sum.Bytes += n
 		if v.read += n; v.o.Progress != nil {
-			v.o.Progress(kind, v.read)
+			v.o.Progress(sum.Kind, v.read)
 		}
 		if v.ctx.Err() != nil {
 			return v.ctx.Err()
@@ -342,10 +347,13 @@ func (v *verification) roots() error {
 			problems = append(problems, err.Error())
 		}
 		if len(problems) > 0 {
-			v.bad(Damage{Kind: KindRoot, Name: name, Reason: firstFew(problems)}, v.dropRoot, errors.Is(err, fs.ErrPermission))
+			v.bad(Damage{Kind: kind, Name: name, Reason: firstFew(problems)}, drop, errors.Is(err, fs.ErrPermission))
 		}
 	}
 	v.out.Checked = append(v.out.Checked, sum)
+	if second.Items > 0 {
+		v.out.Checked = append(v.out.Checked, second)
+	}
 	return nil
 }
 
@@ -386,7 +394,7 @@ func (v *verification) root(d Digest) (int64, []string, error) {
 func (v *verification) dropRoot(name string) error {
 	trash, err := v.s.unlinkRoot(Digest(name), false)
 	if err == nil && trash != "" {
-		err = removeTree(trash)
+		err = removeTrash(trash)
 	}
 	return err
 }

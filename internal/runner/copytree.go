@@ -39,7 +39,7 @@ func (c *container) copied(op Op, root owner, why error) (int, error) {
 // plainCopy copies all layers to the directory u of Work, or to memory, and opens it.
 func (c *container) plainCopy(op Op, root owner) (int, error) {
 	t := treeCopy{shift: idShift{root: root, IDRange: c.spec.IDs}, links: map[[2]uint64]string{}, top: -1}
-	if !c.spec.idmapped() {
+	if !c.spec.treeMapped() {
 		t.shift = idShift{}
 	}
 	if c.spec.KeepCopy {

@@ -61,6 +61,40 @@ func ClaimIDs(dir string, reserved ...string) (IDRange, *os.File, error) {
 	return IDRange{}, nil, &SpecError{Problem: "claim ids: every block is in use", Fix: "end some containers; see the locks in " + dir}
 }
 
+// ShareIDs takes a share of one block, which ClaimIDs then gives to nobody while the returned file is open. ErrIDsTaken
+// says that somebody has it alone, or may map it.
+func ShareIDs(dir string, r IDRange, reserved ...string) (*os.File, error) {
+	if len(reserved) == 0 {
+		reserved = []string{"/etc/subuid", "/etc/subgid"}
+	}
+	taken, err := reservedIDs(reserved)
+	if err != nil {
+		return nil, err
+	}
+	if overlaps(r, taken) {
+		return nil, ErrIDsTaken
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("share ids: %w", err)
+	}
+	name := fmt.Sprintf("%s/%d", dir, (r.Base-firstID)/blockID)
+	fd, err := unix.Open(name, unix.O_CREAT|unix.O_RDWR|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("share ids: open %s: %w", name, err)
+	}
+	if err := unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB); err != nil {
+		unix.Close(fd)
+		if err == unix.EWOULDBLOCK {
+			return nil, ErrIDsTaken
+		}
+		return nil, fmt.Errorf("share ids: lock %s: %w", name, err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// ErrIDsTaken is a block of ids that cannot be shared.
+var ErrIDsTaken = errors.New("these ids are in use")
+
 // idSpan is a line of subuid(5).
 type idSpan struct {
 	owner    string

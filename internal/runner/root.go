@@ -16,6 +16,10 @@ func (c *container) rootTree(users int, root owner) (int, error) {
 	}
 	if c.spec.Dir == "" {
 		op := c.plan.find(VerbOverlay)
+		if c.spec.Shifted && root != (owner{c.spec.IDs.Base, c.spec.IDs.Base}) {
+			c.spec.Lower, c.spec.Shifted = c.spec.Unshifted, false
+			return c.copied(op, root, errors.New("a bind makes root of the container another user"))
+		}
 		if c.opts.plainCopy {
 			return c.copied(op, root, errors.New("it was asked for"))
 		}
@@ -136,6 +140,9 @@ func (c *container) workTree(op Op) (int, error) {
 		return fd, nil
 	}
 	unix.Close(fd)
+	if c.spec.KeepCopy { // memory keeps nothing
+		return -1, stepError(op, "fstatfs", fmt.Errorf("an overlay file system cannot keep what another one changes: %w", unix.EOPNOTSUPP))
+	}
 	c.note("changes are kept in memory (at most half of it): the cache is on an overlay file system")
 	return c.upperInMemory(op)
 }

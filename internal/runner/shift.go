@@ -113,6 +113,43 @@ func ShiftTree(dir string, ids IDRange, back bool) error {
 	return nil
 }
 
+// CopyShifted copies a tree to an empty folder, with the owners that it has for a container with these ids. It shares
+// blocks where the file system can.
+func CopyShifted(from, to string, ids IDRange) error {
+	t := treeCopy{shift: idShift{root: owner{ids.Base, ids.Base}, IDRange: ids}, links: map[[2]uint64]string{}}
+	src, err := unix.Open(from, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("copy %s: %w", from, err)
+	}
+	defer unix.Close(src)
+	if t.top, err = unix.Open(to, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err != nil {
+		return fmt.Errorf("copy to %s: %w", to, err)
+	}
+	defer unix.Close(t.top)
+	if err := t.dir(src, t.top, "", 0); err != nil {
+		return fmt.Errorf("copy %s: %w", from, err)
+	}
+	return nil
+}
+
+// CanMapIDs says, by its looks, whether layers of an overlay on the file system of dir can be idmapped: not where that
+// is overlay itself, and not before Linux 5.19.
+func CanMapIDs(dir string) bool {
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) == nil && st.Type == overlayMagic {
+		return false
+	}
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return true
+	}
+	var major, minor int
+	if n, _ := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor); n != 2 {
+		return true
+	}
+	return major > 5 || major == 5 && minor >= 19
+}
+
 // tree shifts what an O_PATH descriptor stands for and all below it.
 func (s *idShift) tree(fd, depth int) error {
 	var st unix.Stat_t

@@ -40,8 +40,11 @@ type Spec struct {
 	// Nested says that the host process is itself root of an ordinary user's namespace (see Enter) with IDs.Size ids.
 	// The container then has the same ids, and nothing is idmapped: the user's files and the cache have them already.
 	Nested bool `json:"nested,omitempty"`
-	// Shifted says that the files of Dir have the container's ids already (see ShiftTree).
+	// Shifted says that the files of Dir, or of Lower, have the container's ids already (see ShiftTree, CopyShifted).
 	Shifted bool `json:"shifted,omitempty"`
+	// Unshifted are, with Shifted, the layers with the ids that the root has: for a container whose root has another id
+	// on the host than the first of IDs, of whom a plain copy is made.
+	Unshifted []string `json:"unshifted,omitempty"`
 	// Net is "none" (the default: own namespace, loopback up), "host", or "nat": own namespace, which Options.Connect
 	// connects before the command starts.
 	Net   string `json:"net,omitempty"`
