@@ -41,6 +41,7 @@ func TestNat(t *testing.T) {
 		{"published", w.testPublished},
 		{"out of reach", w.testOutOfReach},
 		{"exec", w.testExecInside},
+		{"proxies and authorities", w.testProxies},
 		{"20 at once", w.testTwenty},
 		{"killed", w.testKilledNat},
 		{"killed with its keeper", w.testKilledWithKeeper},
@@ -239,6 +240,30 @@ func (w *natWorld) testExecInside(t *testing.T) {
 	out, errs, code := w.exec(t, name, "get", "http://"+natFar+"/whoami")
 	if code != 0 || out != natHost+"\n" {
 		t.Errorf("code %d: %q %q", code, out, errs)
+	}
+}
+
+// testProxies: with a network the proxies pass in, and a CA goes with it; without one they do not.
+func (w *natWorld) testProxies(t *testing.T) {
+	pem := "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+	ca := filepath.Join(t.TempDir(), "ours.pem")
+	if err := os.WriteFile(ca, []byte(pem), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
+	script, proxies := "echo", ""
+	for _, n := range names {
+		script += " $" + n
+		proxies += " of-" + n
+	}
+	for mode, want := range map[string]string{"nat": proxies[1:] + "\n/etc/ssl/certs/ca-certificates.crt\n" + pem, "host": proxies[1:] + "\n/etc/ssl/certs/ca-certificates.crt\n" + pem, "none": "\n\n"} {
+		c := w.command(w.cache, "run", "-q", "--no-build", "--net="+mode, "--ca-file", ca, "fixture", "sh", "-c", script+"; echo $SSL_CERT_FILE; [ -z \"$SSL_CERT_FILE\" ] || cat $SSL_CERT_FILE")
+		for _, n := range names {
+			c.Env = append(c.Env, n+"=of-"+n)
+		}
+		if out, errs, code := w.run(t, c); code != 0 || out != want {
+			t.Errorf("--net=%s: code %d: %q %q, want %q", mode, code, out, errs, want)
+		}
 	}
 }
 
