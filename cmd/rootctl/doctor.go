@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rootctl/rootctl/internal/nat"
 	"github.com/rootctl/rootctl/internal/runner"
 )
 
@@ -51,7 +52,7 @@ func (a *app) doctor(asJSON bool) error {
 			return err
 		}
 	}
-	found := check.Findings()
+	found := append(check.Findings(), userNetwork(check.Path)...)
 	works := true
 	for _, f := range found {
 		works = works && (f.OK || !f.Needed)
@@ -94,4 +95,21 @@ func (a *app) doctor(asJSON bool) error {
 		fmt.Fprintln(a.stdout, "sudo rootctl doctor --fix does what can be done of that, after showing it and asking; --undo takes it back")
 	}
 	return nil
+}
+
+// userNetwork looks for what --net=nat of an ordinary user needs, as that does.
+func userNetwork(path []string) []runner.Finding {
+	finding := func(probe, found string, err error) runner.Finding {
+		f := runner.Finding{Probe: probe + ", for --net=nat without root", OK: err == nil, Found: found}
+		if err != nil {
+			f.Found, f.Fix = err.Error(), hintOf(err)
+		}
+		return f
+	}
+	program, err := nat.UserProgram(path)
+	list := []runner.Finding{finding("pasta or slirp4netns", program, err)}
+	if err != nil {
+		program = "pasta"
+	}
+	return append(list, finding("/dev/net/tun", "", nat.CheckTun(program)))
 }

@@ -23,6 +23,9 @@ import (
 //	chroot   these capabilities and a filter against namespaces (docker run)
 //	strict   a filter against namespaces alone, mount namespaces too
 //	none     no capability that would help (Kubernetes, restricted)
+//	armour   what looks like Ubuntu's sysctl against user namespaces, and the filter for its effect
+//	uidmap   newuidmap and newgidmap cannot be executed
+//	tun      /dev/net/tun is for root alone
 const rungName = "rootctl-rung:"
 
 // containerCaps are Docker's.
@@ -43,6 +46,12 @@ func rungMain(args []string) int {
 		steps = append(steps, maskProc, filterNamespaces, func() error { return dropCaps(containerCaps) })
 	case "strict":
 		steps = append(steps, filterNamespaces)
+	case "armour":
+		steps = append(steps, pretendArmour, filterNamespaces)
+	case "uidmap":
+		steps = append(steps, hideUIDMap)
+	case "tun":
+		steps = append(steps, func() error { return ownTun(0o600) })
 	case "none":
 		steps = append(steps, maskProc, filterNamespaces, func() error { return dropCaps(1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_CHOWN) })
 	}

@@ -48,30 +48,45 @@ const startLimit = 10 * time.Second
 
 // FindUserMode looks for pasta, else slirp4netns, in the folders of path.
 func FindUserMode(path []string) (*UserMode, error) {
-	u := &UserMode{}
-	for _, name := range []string{"pasta", "slirp4netns"} {
+	program, err := UserProgram(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := CheckTun(program); err != nil {
+		return nil, err
+	}
+	u := &UserMode{program: program, slirp: filepath.Base(program) == slirpName}
+	if u.theirs, u.Lifeline, err = os.Pipe(); err != nil {
+		return nil, fmt.Errorf("prepare the network: %w", err)
+	}
+	return u, nil
+}
+
+const slirpName = "slirp4netns"
+
+// UserProgram is the path of the program that FindUserMode takes.
+func UserProgram(path []string) (string, error) {
+	for _, name := range []string{"pasta", slirpName} {
 		for _, dir := range path {
-			if p, err := exec.LookPath(filepath.Join(dir, name)); err == nil && filepath.IsAbs(p) && u.program == "" {
-				u.program, u.slirp = p, name == "slirp4netns"
+			if p, err := exec.LookPath(filepath.Join(dir, name)); err == nil && filepath.IsAbs(p) {
+				return p, nil
 			}
 		}
 	}
-	if u.program == "" {
-		return nil, &Error{Problem: "this network needs pasta or slirp4netns, and neither is in PATH", Fix: "sudo apt-get install passt, or slirp4netns; or --net=host"}
-	}
+	return "", &Error{Problem: "this network needs pasta or slirp4netns, and neither is in PATH", Fix: "sudo apt-get install passt, or slirp4netns; or --net=host"}
+}
+
+// CheckTun looks whether a program may make the network's device.
+func CheckTun(program string) error {
 	tun, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		fix := "sudo chmod 0666 /dev/net/tun, or --net=host"
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) {
 			fix = "sudo modprobe tun (in a container of Docker: docker run --device /dev/net/tun), or --net=host"
 		}
-		return nil, &Error{Problem: "open /dev/net/tun, which " + filepath.Base(u.program) + " needs", Err: err, Fix: fix}
+		return &Error{Problem: "open /dev/net/tun, which " + filepath.Base(program) + " needs", Err: err, Fix: fix}
 	}
-	unix.Close(tun)
-	if u.theirs, u.Lifeline, err = os.Pipe(); err != nil {
-		return nil, fmt.Errorf("prepare the network: %w", err)
-	}
-	return u, nil
+	return unix.Close(tun)
 }
 
 // ResolvConf names the program's own server, which asks the host's.

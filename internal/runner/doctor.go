@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -248,21 +247,7 @@ func (c Checkup) pidfd() error {
 
 // host looks at what some flags need beside the kernel.
 func (c Checkup) host() []Finding {
-	tun := Finding{Probe: "/dev/net/tun, for --net=nat without root"}
-	if fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
-		tun.Found, tun.Fix = err.Error(), "sudo modprobe tun; in a container --device /dev/net/tun"
-	} else {
-		unix.Close(fd)
-		tun.OK = true
-	}
-	nat := Finding{Probe: "pasta or slirp4netns, for --net=nat without root", Fix: "sudo apt-get install passt"}
-	for _, name := range []string{"pasta", "slirp4netns"} {
-		if p := program(name, c.Path); p != "" && exec.Command(p, "--version").Run() == nil {
-			nat.OK, nat.Fix, nat.Found = true, "", p
-			break
-		}
-	}
-	return []Finding{tun, nat, limits(), c.emulators(), ownProgram(), armour()}
+	return []Finding{limits(), c.emulators(), ownProgram(), armour()}
 }
 
 func limits() Finding {
