@@ -2,7 +2,10 @@ package main
 
 import (
 	"bufio"
+	"cmp"
+	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -29,6 +32,9 @@ func newCacheDfCommand(a *app) *cobra.Command {
 				return err
 			}
 			r := usageReport{Usage: u}
+			if r.Copies, err = copyRows(store); err != nil {
+				return err
+			}
 			got, err := store.Collect(c.Context(), cache.CollectOptions{MaxSize: 1, DryRun: true})
 			if err == nil {
 				r.Reclaimable = got.Freed
@@ -48,7 +54,27 @@ func newCacheDfCommand(a *app) *cobra.Command {
 // usageReport is what df knows.
 type usageReport struct {
 	*cache.Usage
-	Reclaimable int64 `json:"reclaimable"` // bytes: roots without a name, and what nothing refers to
+	Copies      []copyRow `json:"copies,omitempty"`
+	Reclaimable int64     `json:"reclaimable"` // bytes: roots without a name, and what nothing refers to
+}
+
+// copyRow is the kept copy of a container, which its rm removes and no collection.
+type copyRow struct {
+	Copy      string       `json:"copy"`                // in scratch/
+	Container string       `json:"container,omitempty"` // its name, or ID
+	Root      cache.Digest `json:"root"`
+	Bytes     int64        `json:"bytes"`
+}
+
+func copyRows(store *cache.Store) ([]copyRow, error) {
+	copies, err := store.KeptCopies()
+	var rows []copyRow
+	for _, k := range copies {
+		var note keptContainer
+		_ = json.Unmarshal(k.Note, &note) // else nothing is said of it
+		rows = append(rows, copyRow{filepath.Base(k.Path), cmp.Or(note.Container.Name, note.Container.ID), k.Root, k.Size()})
+	}
+	return rows, err
 }
 
 // usageRow is a root in df's --json object, in the words of ls --json.
@@ -90,6 +116,12 @@ func (a *app) printUsage(u usageReport) error {
 			note = "in use"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Digest.Short(), orDash(strings.Join(r.Names, " ")), bytesText(r.Bytes), r.Used.UTC().Format(time.DateOnly), note)
+	}
+	if len(u.Copies) > 0 {
+		fmt.Fprintln(w, "\nCOPY\tCONTAINER\tROOT\tSIZE\tNOTE")
+	}
+	for _, c := range u.Copies {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\tuntil rootctl rm\n", c.Copy, orDash(printable(c.Container)), c.Root.Short(), bytesText(c.Bytes))
 	}
 	if err := w.Flush(); err != nil {
 		return err

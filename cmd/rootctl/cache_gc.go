@@ -74,7 +74,17 @@ func (a *app) gc(ctx context.Context, store *cache.Store, o cache.CollectOptions
 		}
 		return err
 	}
-	return a.printCollected(got, o, asJSON)
+	if err := a.printCollected(got, o, asJSON); err != nil || asJSON {
+		return err
+	}
+	if copies, err := copyRows(store); err == nil && len(copies) > 0 {
+		var sum int64
+		for _, c := range copies {
+			sum += c.Bytes
+		}
+		a.say("copies of containers (%d, %s) and their roots stay until rootctl rm; rootctl ps -a lists them", len(copies), bytesText(sum))
+	}
+	return nil
 }
 
 func (a *app) printCollected(got *cache.Collected, o cache.CollectOptions, asJSON bool) error {

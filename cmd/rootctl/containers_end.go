@@ -220,6 +220,7 @@ func (a *app) remove(ctx context.Context, names []string, force, running bool) e
 	each := a.each
 	if len(names) == 0 {
 		each = a.eachLeft
+		a.adopt(dir)
 		list, err := dir.List()
 		if err != nil {
 			return err

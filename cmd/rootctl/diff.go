@@ -148,6 +148,9 @@ func keptError(err error) error {
 // copyOf describes a copy by the Spec it was made from.
 func (a *app) copyOf(c *state.Container, dir string) (*upper.Copy, error) {
 	s := &c.Spec
+	if len(s.Lower) == 0 {
+		return nil, withHint(errors.New("how its copy was made is not known any more"), "rootctl rm %s removes the copy", c.ID)
+	}
 	k := &upper.Copy{Dir: filepath.Join(dir, "u"), UserMarks: s.Nested, Files: map[string][]byte{}}
 	if s.Nested {
 		if a.inside == nil || a.inside.ids != s.IDs.Size {

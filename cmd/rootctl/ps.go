@@ -18,6 +18,10 @@ import (
 func (a *app) container(dir *state.Dir, verb, name string) (*state.Container, error) {
 	c, err := dir.Find(name)
 	var none *state.NotFoundError
+	if errors.As(err, &none) && none.Many == 0 {
+		a.adopt(dir)
+		c, err = dir.Find(name)
+	}
 	if !errors.As(err, &none) {
 		return c, err
 	}
@@ -111,6 +115,9 @@ func newPsCommand(a *app) *cobra.Command {
 				return err
 			}
 			a.tidyNet()
+			if all {
+				a.adopt(dir)
+			}
 			list, err := dir.List()
 			if err != nil {
 				return err

@@ -52,6 +52,24 @@ func (s *stateFlags) check(inMemory bool) error {
 
 const codeTimeout = 124
 
+// keptContainer is what lies beside a kept copy: the record, which does not survive the next start of the machine.
+type keptContainer struct {
+	Record    string          `json:"record"` // its folder
+	Container state.Container `json:"container"`
+}
+
+// annotate writes it.
+func (r *record) annotate() error {
+	if r.Copy == "" || !r.Keep {
+		return nil
+	}
+	b, err := json.Marshal(keptContainer{r.Path, *r.Container})
+	if err != nil {
+		return err
+	}
+	return r.store.Annotate(r.Copy, b)
+}
+
 // stateDir is where the caller's containers are recorded. In a user namespace the first process has said where.
 func (a *app) stateDir() string {
 	if dir := a.getenv("ROOTCTL_STATE"); dir != "" {
@@ -74,6 +92,7 @@ type record struct {
 	*state.Handle // nil if there is none
 	fl            *stateFlags
 	detached      bool
+	store         *cache.Store
 	timer         *time.Timer
 	late          atomic.Bool
 }
@@ -81,7 +100,7 @@ type record struct {
 // newRecord begins the record of a container. A run in the foreground that nothing is asked of does without one where it
 // cannot be made.
 func (a *app) newRecord(fl *stateFlags, name string, lease *cache.Lease, store *cache.Store) (*record, error) {
-	r := &record{fl: fl, detached: a.monitor}
+	r := &record{fl: fl, detached: a.monitor, store: store}
 	dir, err := a.openState()
 	if err == nil {
 		err = dir.Sweep()
@@ -126,7 +145,7 @@ func (r *record) made(spec *runner.Spec) func(runner.Process) error {
 		r.Mark(p)
 		r.monitorStart(r.Container)
 		r.Spec = *spec
-		return r.Save()
+		return errors.Join(r.Save(), r.annotate())
 	}
 }
 
@@ -165,7 +184,7 @@ func (r *record) ended(a *app, store *cache.Store, st *runner.Status, failed boo
 		return r.Remove()
 	}
 	r.Ended, r.Status = a.now(), st
-	err := r.Save()
+	err := errors.Join(r.Save(), r.annotate())
 	r.Close()
 	return err
 }

@@ -15,9 +15,11 @@ import (
 
 // A kept copy is a scratch folder N with a file N.kept beside it that holds the digest of the root it stands on. Whoever
 // makes that file holds the folder's lock. While it is there, after a start of the machine too, no container claims the
-// folder, and no collection takes it or its root.
+// folder, and no collection takes it or its root. N.container, if there, is what its container's monitor says of it.
 
 func keptMark(path string) string { return path + ".kept" }
+
+func keptNote(path string) string { return path + ".container" }
 
 func isKept(path string) bool {
 	_, err := os.Lstat(keptMark(path))
@@ -40,6 +42,74 @@ func (c *Scratch) Keep(root Digest) error {
 	return nil
 }
 
+// A KeptCopy is one as it lies there.
+type KeptCopy struct {
+	Path string
+	Root Digest
+	Made time.Time
+	Note []byte // nil if nobody wrote one
+}
+
+// maxNote bounds what is read of a note.
+const maxNote = 16 << 20
+
+// KeptCopies lists the kept copies of all containers, ended or not.
+func (s *Store) KeptCopies() ([]KeptCopy, error) {
+	names, err := s.listDir("scratch")
+	if err != nil {
+		return nil, err
+	}
+	var list []KeptCopy
+	for _, n := range names {
+		n, ok := strings.CutSuffix(n, ".kept")
+		if path := s.path("scratch", n); ok && s.isScratch(path) {
+			k := KeptCopy{Path: path}
+			st, err := os.Lstat(keptMark(path))
+			if err != nil {
+				continue // it goes
+			}
+			b, err := readSmall(keptMark(path), 128)
+			if k.Root = Digest(b); err != nil || !k.Root.Valid() {
+				continue
+			}
+			k.Made = st.ModTime()
+			k.Note, _ = readSmall(keptNote(path), maxNote) // without it there is still the copy
+			list = append(list, k)
+		}
+	}
+	return list, nil
+}
+
+// Size is what the copy takes on disk, as far as the caller may look.
+func (k *KeptCopy) Size() int64 { return treeBytes(k.Path) }
+
+// Annotate gives a kept copy, which the caller has locked, a note.
+func (s *Store) Annotate(path string, note []byte) error {
+	if s.readOnly {
+		return ErrReadOnly
+	}
+	if !s.isScratch(path) || !isKept(path) {
+		return ErrNotFound
+	}
+	err := os.WriteFile(keptNote(path)+".new", note, 0o600)
+	if err == nil {
+		err = os.Rename(keptNote(path)+".new", keptNote(path))
+	}
+	if err != nil {
+		return fmt.Errorf("note whose copy %s is: %w", path, err)
+	}
+	return nil
+}
+
+func readSmall(path string, limit int64) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, limit))
+}
+
 // LockKept keeps a kept copy, by its path, from being removed while the file is open. It gives ErrBusy while its container
 // or keeper, or another reader, has it, and ErrNotFound if it is gone.
 func (s *Store) LockKept(path string) (*os.File, error) {
@@ -50,6 +120,22 @@ func (s *Store) LockKept(path string) (*os.File, error) {
 		return nil, fmt.Errorf("%s is no scratch folder of the cache %s", path, s.dir)
 	}
 	lock, err := s.lockEnded(path)
+	if err != nil {
+		return nil, busy(err)
+	}
+	if !isKept(path) {
+		lock.Close()
+		return nil, ErrNotFound
+	}
+	return lock, nil
+}
+
+// LockKeptNow is LockKept without waiting for a keeper.
+func (s *Store) LockKeptNow(path string) (*os.File, error) {
+	if s.readOnly {
+		return nil, ErrReadOnly
+	}
+	lock, err := s.openScratch(path + ".lock")
 	if err != nil {
 		return nil, busy(err)
 	}
@@ -99,6 +185,7 @@ func (s *Store) Discard(path string) error {
 	}
 	err = s.readyScratch(path)
 	if err == nil {
+		_ = os.Remove(keptNote(path)) // says nothing without the mark
 		err = os.Remove(keptMark(path))
 	}
 	if err != nil {
@@ -117,15 +204,10 @@ func (s *Store) isUnderCopy(d Digest) (bool, error) {
 		if !strings.HasSuffix(n, ".kept") {
 			continue
 		}
-		f, err := os.OpenFile(s.path("scratch", n), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+		b, err := readSmall(s.path("scratch", n), 128)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err != nil {
-			return false, err
-		}
-		b, err := io.ReadAll(io.LimitReader(f, 128))
-		f.Close()
 		if err != nil {
 			return false, err
 		}

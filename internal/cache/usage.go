@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -22,6 +23,7 @@ const (
 	KindBlob     = "blob"
 	KindLayer    = "layer"
 	KindScratch  = "scratch"
+	KindCopy     = "copy" // of a container, kept until that is removed
 	KindRecord   = "record"
 	KindLog      = "log"
 	KindTemp     = "temporary"
@@ -84,10 +86,22 @@ func (s *Store) Usage() (*Usage, error) {
 			if err != nil {
 				return nil, fmt.Errorf("look at %s: %w", folder, err)
 			}
+			copies := KindUsage{Kind: KindCopy}
 			for _, n := range names {
+				base, ext, _ := strings.Cut(n, ".")
+				if k.kind == KindScratch && isKept(s.path(folder, base)) {
+					copies.Bytes += treeBytes(s.path(folder, n))
+					if ext == "kept" {
+						copies.Items++
+					}
+					continue
+				}
 				sum.Bytes += treeBytes(s.path(folder, n))
+				sum.Items++
 			}
-			sum.Items += len(names)
+			if copies.Items > 0 {
+				u.Kinds = append(u.Kinds, copies)
+			}
 		}
 		u.Kinds = append(u.Kinds, sum)
 	}

@@ -96,11 +96,9 @@ func (d *Dir) Create(c *Container) (*Handle, error) {
 		}
 	}
 	for c.ID == "" {
-		b := make([]byte, 6)
-		if _, err := unix.Getrandom(b, 0); err != nil { // crypto/rand needs a tenth of a millisecond for its first bytes
-			return nil, fmt.Errorf("record container: %w", err)
+		if c.ID, err = newID(); err != nil {
+			return nil, err
 		}
-		c.ID = hex.EncodeToString(b)
 		if err := os.Mkdir(filepath.Join(d.Path, c.ID), 0o700); errors.Is(err, fs.ErrExist) {
 			c.ID = ""
 		} else if err != nil {
@@ -118,6 +116,51 @@ func (d *Dir) Create(c *Container) (*Handle, error) {
 		return nil, errors.Join(fmt.Errorf("record container: %w", err), h.Remove())
 	}
 	return h, nil
+}
+
+// Adopt makes a record anew of a container that has ended, whose own has gone. It gets an ID if it has none, and goes
+// without a name that another has by now.
+func (d *Dir) Adopt(c *Container) (path string, err error) {
+	if !isID(c.ID) {
+		c.ID = ""
+	}
+	if c.BootID != BootID() {
+		c.Cgroups, c.PID, c.Monitor = nil, 0, 0 // what has their names now is something else
+	}
+	guard, err := d.lock()
+	if err != nil {
+		return "", err
+	}
+	defer guard.Close()
+	if c.Name != "" && d.free(c.Name) != nil {
+		c.Name = ""
+	}
+	h := &Handle{Container: c}
+	if c.ID == "" {
+		if c.ID, err = newID(); err != nil {
+			return "", err
+		}
+	}
+	h.Path = filepath.Join(d.Path, c.ID)
+	if err := os.Mkdir(h.Path, 0o700); err != nil {
+		return "", fmt.Errorf("record container: %w", err)
+	}
+	err = os.WriteFile(filepath.Join(h.Path, "lock"), nil, 0o600)
+	if err == nil {
+		err = h.Save()
+	}
+	if err != nil {
+		return "", errors.Join(err, removeAll(h.Path))
+	}
+	return h.Path, nil
+}
+
+func newID() (string, error) {
+	b := make([]byte, 6)
+	if _, err := unix.Getrandom(b, 0); err != nil { // crypto/rand needs a tenth of a millisecond for its first bytes
+		return "", fmt.Errorf("record container: %w", err)
+	}
+	return hex.EncodeToString(b), nil
 }
 
 // free refuses a name that another container has, or an ID begins with.
