@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,19 +46,20 @@ func TestExecTerminal(t *testing.T) {
 	if err := unix.Kill(con.cmd.Process.Pid, unix.SIGWINCH); err != nil { // as the kernel does for a foreground group
 		t.Fatal(err)
 	}
-	con.typed("sleep 0.2; stty size\r")
-	con.want("44 99")
-	con.typed("sleep 1000\r")
-	time.Sleep(300 * time.Millisecond)
+	con.sized("44 99")
+	mark := sleeper()
+	con.typed("sleep " + mark + "\r")
+	sleeps(t, mark)
 	con.typed("\x03")
 	con.typed("echo code-$?\r")
 	con.want("code-130")
-	con.typed("sleep 1000\r")
-	time.Sleep(300 * time.Millisecond)
+	mark = sleeper()
+	con.typed("sleep " + mark + "\r")
+	sleeps(t, mark)
 	con.typed("\x1a")
 	con.want("Stopped")
 	con.typed("fg\r")
-	time.Sleep(300 * time.Millisecond)
+	sleeps(t, mark)
 	con.typed("\x03")
 	con.typed("exit 9\r")
 	if code := con.end(before); code != 9 {

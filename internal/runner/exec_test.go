@@ -207,8 +207,9 @@ func TestExecRacesTheEnd(t *testing.T) {
 
 func TestExecEndsWithTheContainer(t *testing.T) {
 	c := startContainer(t, shell(t, idle))
-	go func() { time.Sleep(100 * time.Millisecond); c.end() }()
-	if r := c.exec(t, script("sleep 1000")); r.status.Code != 137 || !r.status.Outside {
+	mark := sleeper()
+	once(t, "sleep\x00"+mark, c.end)
+	if r := c.exec(t, script("sleep "+mark)); r.status.Code != 137 || !r.status.Outside {
 		t.Errorf("%+v %v", r.status, r.failure)
 	}
 }
@@ -217,13 +218,15 @@ func TestExecForwardsSignals(t *testing.T) {
 	c := startContainer(t, shell(t, idle))
 	signals := make(chan os.Signal, 2)
 	defer signal.Stop(signals)
-	go func() { time.Sleep(200 * time.Millisecond); signals <- unix.SIGINT }()
-	st, err := Exec(context.Background(), c.Target, Command{Argv: []string{"sh", "-c", "trap 'exit 9' INT; sleep 5 & wait"}, Env: []string{"PATH=/bin:/usr/bin"}}, Options{Signals: signals})
+	mark := sleeper()
+	once(t, "sleep\x00"+mark, func() { signals <- unix.SIGINT })
+	st, err := Exec(context.Background(), c.Target, Command{Argv: []string{"sh", "-c", "trap 'exit 9' INT; sleep " + mark + " & wait"}, Env: []string{"PATH=/bin:/usr/bin"}}, Options{Signals: signals})
 	if err != nil || st.Code != 9 {
 		t.Errorf("%+v %v", st, err)
 	}
-	go func() { time.Sleep(200 * time.Millisecond); signals <- unix.SIGTERM }()
-	st, err = Exec(context.Background(), c.Target, Command{Argv: []string{"sleep", "5"}, Env: []string{"PATH=/bin:/usr/bin"}}, Options{Signals: signals})
+	mark = sleeper()
+	once(t, "sleep\x00"+mark, func() { signals <- unix.SIGTERM })
+	st, err = Exec(context.Background(), c.Target, Command{Argv: []string{"sleep", mark}, Env: []string{"PATH=/bin:/usr/bin"}}, Options{Signals: signals})
 	if err != nil || st.Code != 143 {
 		t.Errorf("%+v %v", st, err)
 	}

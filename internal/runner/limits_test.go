@@ -97,12 +97,12 @@ func TestPidsLimit(t *testing.T) {
 func TestForkBomb(t *testing.T) {
 	r := startContainerLimited(t, "sleep 2 & t=$!; b() { while kill -0 $t; do b & b & wait; done; }; b & wait $t", Limits{Pids: 30, Memory: 256 << 20, CPUs: 0.5})
 	most, dirs := 0, r.Cgroups
-	for range 20 {
+	for there := true; there && most < 20; time.Sleep(5 * time.Millisecond) {
+		there = false
 		for _, d := range dirs {
-			pids, _ := words(filepath.Join(d, "cgroup.procs")) // gone when it has ended
-			most = max(most, len(pids))
+			pids, err := words(filepath.Join(d, "cgroup.procs"))
+			most, there = max(most, len(pids)), there || err == nil // gone when it has ended
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 	r.end()
 	noGroups(t, dirs)

@@ -317,13 +317,12 @@ func must(t testing.TB, s Spec) string {
 // eventually waits for something that takes milliseconds, but may take longer on a busy machine.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for range 500 {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if ok() {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
-	t.Errorf("not within five seconds: %s", what)
+	t.Errorf("not within %v: %s", patience, what)
 }
 
 func exists(name string) bool {

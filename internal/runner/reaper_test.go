@@ -4,7 +4,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,7 +21,7 @@ func TestInit(t *testing.T) {
 			}
 		}
 		// Orphans are reaped, and the reaper shows nothing of the host.
-		r := run(`(sh -c 'exit 3' & ) ; sleep 0.2; n=0; for p in /proc/[0-9]*; do n=$((n+1)); done; echo procs $n
+		r := run(`(sh -c 'exit 3' & ) ; i=0; while :; do n=0; for p in /proc/[0-9]*; do n=$((n+1)); done; [ $n = 2 ] || [ $i = 200 ] && break; i=$((i+1)); sleep 0.05; done; echo procs $n
 cat /proc/1/cmdline | tr '\0' ' '; echo; cat /proc/1/comm
 for f in exe environ mem maps fd/0; do cat /proc/1/$f 2>/dev/null >/dev/null && echo open $f; done; readlink /proc/1/exe; ls /proc/1/fd; true`, Options{})
 		if !strings.Contains(r.out, "procs 2\n") || !strings.Contains(r.out, "rootctl-init") || strings.Contains(r.out, "test.") ||
@@ -30,12 +29,14 @@ for f in exe environ mem maps fd/0; do cat /proc/1/$f 2>/dev/null >/dev/null && 
 			t.Errorf("%s users: %q", users, r.out)
 		}
 		signals := make(chan os.Signal, 1)
-		time.AfterFunc(300*time.Millisecond, func() { signals <- unix.SIGTERM })
-		if r := run("sleep 10", Options{Signals: signals}); r.status.Code != 143 || r.status.TimedOut {
+		mark := sleeper()
+		once(t, "sleep\x00"+mark, func() { signals <- unix.SIGTERM })
+		if r := run("exec sleep "+mark, Options{Signals: signals}); r.status.Code != 143 || r.status.TimedOut {
 			t.Errorf("%s users: TERM without a handler: %+v", users, r.status)
 		}
-		time.AfterFunc(300*time.Millisecond, func() { signals <- unix.SIGINT })
-		if r := run("trap 'exit 9' INT; sleep 10 & wait", Options{Signals: signals}); r.status.Code != 9 {
+		mark = sleeper()
+		once(t, "sleep\x00"+mark, func() { signals <- unix.SIGINT })
+		if r := run("trap 'exit 9' INT; sleep "+mark+" & wait", Options{Signals: signals}); r.status.Code != 9 {
 			t.Errorf("%s users: INT with a handler: %+v", users, r.status)
 		}
 	}

@@ -85,13 +85,22 @@ func (c *console) text() string {
 
 func (c *console) want(s string) {
 	c.t.Helper()
-	for range 500 {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if strings.Contains(c.text(), s) {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	c.t.Fatalf("no %q in %q", s, c.text())
+}
+
+// sized asks for the size until it is that.
+func (c *console) sized(s string) {
+	c.t.Helper()
+	eventually(c.t, "size "+s, func() bool {
+		c.typed("stty size\n")
+		time.Sleep(20 * time.Millisecond)
+		return strings.Contains(c.text(), s)
+	})
 }
 
 func (c *console) typed(s string) {
@@ -131,15 +140,16 @@ func TestTerminalSession(t *testing.T) {
 	c.want("33 77")
 	c.resize(40, 100)
 	unix.Kill(c.cmd.Process.Pid, unix.SIGWINCH) // the helper has not this terminal as its controlling one
-	c.typed("sleep 0.2; stty size\n")
-	c.want("40 100")
-	c.typed("sleep 1000\n")
-	time.Sleep(200 * time.Millisecond)
+	c.sized("40 100")
+	mark := sleeper()
+	c.typed("sleep " + mark + "\n")
+	sleeps(t, mark)
 	c.typed("\x03")
 	c.typed("echo after-$?\n")
 	c.want("after-130")
-	c.typed("sleep 1001\n")
-	time.Sleep(200 * time.Millisecond)
+	mark = sleeper()
+	c.typed("sleep " + mark + "\n")
+	sleeps(t, mark)
 	c.typed("\x1a")
 	c.typed("jobs; kill -9 %1; wait; echo stopped-$?\n")
 	c.want("Stopped")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -76,8 +77,7 @@ func TestStopWithChildren(t *testing.T) {
 				var out bytes.Buffer
 				argv := append(append([]string{}, c.argv...), mark, c.recipe)
 				cmd := startHelper(t, job{Spec: Spec{Lower: []string{root}, Argv: argv, Env: []string{"PATH=/bin"}}}, nil, &out, os.Stderr)
-				started(t, "sleep\x00"+mark)
-				time.Sleep(50 * time.Millisecond) // bash sets its own handler after the child has started
+				waitedFor(t, started(t, "sleep\x00"+mark)) // bash sets its own handler after the child has started
 				start, want := time.Now(), c.code
 				if want == 0 {
 					want = 128 + int(sig)
@@ -86,7 +86,7 @@ func TestStopWithChildren(t *testing.T) {
 				if code := exitCode(cmd.Wait()); code != want || out.String() != c.out {
 					t.Errorf("code %d, want %d, output %q", code, want, &out)
 				}
-				if d := time.Since(start); d > 5*time.Second {
+				if d := time.Since(start); d > 9*time.Second { // not the ten seconds of patience with a command
 					t.Errorf("took %v", d)
 				}
 			})
@@ -120,13 +120,18 @@ func TestTerminalKeys(t *testing.T) {
 			t.Parallel()
 			con := newConsole(t, c.script)
 			con.want("ready\r\n")
-			time.Sleep(50 * time.Millisecond) // for execve after the word
+			if _, length, sleep := strings.Cut(c.script, "sleep 10"); sleep {
+				pid := sleeps(t, "10"+length[:2])
+				if !strings.Contains(c.script, "exec sleep 10") {
+					waitedFor(t, pid)
+				}
+			}
 			start := time.Now()
 			con.typed(c.keys)
 			if code := exitCode(con.cmd.Wait()); code != c.code {
 				t.Errorf("code %d, want %d: %q", code, c.code, con.text())
 			}
-			if d := time.Since(start); d > 5*time.Second {
+			if d := time.Since(start); d > 9*time.Second { // not the ten seconds of patience with a command
 				t.Errorf("took %v", d)
 			}
 		})
@@ -137,13 +142,14 @@ func TestTerminalKeys(t *testing.T) {
 func TestTerminalKeysInASession(t *testing.T) {
 	c := newConsole(t, "exec bash --norc -i")
 	c.want("> ")
-	c.typed("sleep 1011\n")
-	time.Sleep(200 * time.Millisecond)
+	mark := sleeper()
+	c.typed("sleep " + mark + "\n")
+	sleeps(t, mark)
 	c.typed("\x03")
 	c.typed("echo after-$?\n")
 	c.want("after-130")
 	c.typed("some\x03")
-	time.Sleep(200 * time.Millisecond)
+	eventually(t, "a new prompt", func() bool { return strings.HasSuffix(c.text(), "^C\r\n> ") })
 	c.typed("exec sleep 0.5\n") // has no handlers, but is not what the key was meant for
 	if code := exitCode(c.cmd.Wait()); code != 0 {
 		t.Errorf("code %d: %q", code, c.text())
