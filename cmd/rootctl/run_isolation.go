@@ -38,8 +38,9 @@ func (i *isolationFlags) apply(a *app, fl *runFlags, s *runner.Spec) error {
 	a.chroot = !runner.Capable("SYS_ADMIN")
 	s.UserNS, s.Net, s.Hostname = "host", "host", name
 	if !a.chroot && runner.CanMount() {
-		s.Share = []string{"pid", "ipc", "uts"}
-		a.warn("--isolation=chroot: not isolated: the command is root here, with the processes, network, IPC and name of the host; files and mounts are its own")
+		// Processes of its own: root that sees those of other users becomes one of them, and /proc/PID/root is the host's /.
+		s.Share = []string{"ipc", "uts"}
+		a.warn("--isolation=chroot: not isolated: the command is root here, with the network, IPC and name of the host; processes, files and mounts are its own")
 		return nil
 	}
 	if fl.inMemory() {

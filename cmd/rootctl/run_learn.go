@@ -70,6 +70,10 @@ func (l *learnFlags) apply(a *app, s *runner.Spec) error {
 			s.Hostname = name
 		}
 		s.Share = append(s.Share, ns)
+		if ns == "pid" && s.UserNS == "host" {
+			a.warn("--userns=host --share pid: not isolated: root inside can become the user of any process of the host, and by its /proc/PID/root the host's files are within reach")
+			continue
+		}
 		if a.inside == nil {
 			a.warn("--share %s: not isolated: %s", ns, said)
 		}

@@ -179,6 +179,8 @@ func (l *lowering) last(o *Op) error {
 		switch o.Type {
 		case "default":
 			filter = defaultFilter
+		case "no-trace":
+			filter = traceFilter
 		case "fake-ids":
 			filter = func(t *table) uintptr { return idFilter(t, false) }
 		}

@@ -250,6 +250,9 @@ func (s *Spec) planEnd(p Plan) Plan {
 		p = append(p, Op{Verb: VerbFilter, Type: "fake-ids"})
 	}
 	if s.Seccomp == "default" {
+		if !s.ownUsers() && !s.Nested && (s.chrooted() || s.shares("pid")) {
+			p = append(p, Op{Verb: VerbFilter, Type: "no-trace"})
+		}
 		p = append(p, Op{Verb: VerbFilter, Type: "default"})
 	}
 	caps, exec := Op{Verb: VerbCaps, Options: s.Caps}, Op{Verb: VerbExec, Options: s.Argv}

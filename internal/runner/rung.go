@@ -51,9 +51,9 @@ func OuterHint() string {
 // CanChroot says whether what is isolated by chroot alone can be made here: by root that may chroot and make nodes.
 func CanChroot() bool { return os.Geteuid() == 0 && Capable("SYS_CHROOT") && Capable("MKNOD") }
 
-// CanMount says whether there can be a mount namespace, with mounts in it.
+// CanMount says whether there can be a mount namespace, with mounts in it, and one of processes.
 func CanMount() bool {
-	return trial{flags: unix.CLONE_NEWNS, calls: func(l *lowering) {
+	return trial{flags: unix.CLONE_NEWNS | unix.CLONE_NEWPID, calls: func(l *lowering) {
 		l.add("mount", unix.SYS_MOUNT, 0, "/", 0, unix.MS_REC|unix.MS_SLAVE, 0)
 	}}.run() == nil
 }

@@ -4,9 +4,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func sharedNamespaces(t *testing.T, s Spec) map[string]bool {
@@ -110,5 +113,41 @@ func TestBare(t *testing.T) {
 	lines := strings.Fields(must(t, s))
 	if got := strings.Join(lines, " "); !strings.HasPrefix(got, "/dev: /proc: /sys: /tmp:") || !strings.Contains(got, " lo 1") {
 		t.Errorf("bare: %s", got)
+	}
+}
+
+// TestSharedUsersTraceNothing: root with the host's users and processes may look into none of them. A ptrace of a process
+// that is not there tells whether the call is refused; the exit code is the error.
+func TestSharedUsersTraceNothing(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("needs amd64: programs of its instructions")
+	}
+	root := copyRoot(t)
+	programs := map[string][]byte{
+		"native": tinyELF(2, []byte{0xb8, 101, 0, 0, 0, 0xbf, 1, 0, 0, 0, 0xbe, 0xff, 0xff, 0xff, 0x7f, 0x0f, 5, 0xf7, 0xd8, 0x89, 0xc7, 0xb8, 60, 0, 0, 0, 0x0f, 5}),
+		"i386":   tinyELF(1, []byte{0xb8, 26, 0, 0, 0, 0xbb, 1, 0, 0, 0, 0xb9, 0xff, 0xff, 0xff, 0x7f, 0xcd, 0x80, 0xf7, 0xd8, 0x89, 0xc3, 0xb8, 1, 0, 0, 0, 0xcd, 0x80}),
+	}
+	for name, b := range programs {
+		if err := os.WriteFile(filepath.Join(root, "bin", name), b, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			spec Spec
+			want int
+		}{
+			{Spec{}, int(unix.ESRCH)},
+			{Spec{UserNS: "host"}, int(unix.ESRCH)},
+			{Spec{UserNS: "host", Share: []string{"pid"}}, int(unix.EPERM)},
+		} {
+			c.spec.Lower, c.spec.Argv = []string{root}, []string{"/bin/" + name}
+			r := try(t, c.spec, Options{})
+			if r.failure != nil && strings.Contains(r.failure.Error(), "not a program") {
+				t.Logf("%s: this kernel runs no such programs", name)
+				continue
+			}
+			if r.failure != nil || r.status.Code != c.want {
+				t.Errorf("%s, users %q, shared %q: %+v, %v; want %d", name, c.spec.UserNS, c.spec.Share, r.status, r.failure, c.want)
+			}
+		}
 	}
 }
