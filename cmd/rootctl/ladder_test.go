@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -164,6 +165,7 @@ func TestLadder(t *testing.T) {
 	for _, rung := range []string{"masked", "podman"} {
 		t.Run(rung, func(t *testing.T) { f.testMasked(t, rung, want) })
 	}
+	t.Run("masked-user", f.testMaskedUser)
 	t.Run("none", func(t *testing.T) { f.testNone(t, dir) })
 	for _, rung := range []string{"chroot", "strict"} {
 		t.Run(rung, func(t *testing.T) { f.testChroot(t, rung, want) })
@@ -209,6 +211,7 @@ func (f *fixture) testChroot(t *testing.T, rung, want string) {
 			t.Errorf("exit code %d, output %q\n%s", code, out, errs)
 		}
 	})
+	t.Run("terminal", func(t *testing.T) { f.testChrootTerminal(t, dir, rung) })
 	t.Run("processes", func(t *testing.T) { testChrootEnds(t, dir, on) })
 	if left := leftFiles(t, dir); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
@@ -239,7 +242,7 @@ func testChrootEnds(t *testing.T, dir string, on func(...string) *exec.Cmd) {
 		}
 		gone(t)
 	})
-	for name, sig := range map[string]syscall.Signal{"TERM": unix.SIGTERM, "KILL": unix.SIGKILL} {
+	for name, sig := range map[string]syscall.Signal{"TERM": unix.SIGTERM, "KILL": unix.SIGKILL, "KILL-keeper-too": unix.SIGKILL} {
 		t.Run(name, func(t *testing.T) {
 			c := on("run", "--isolation=chroot", "fixture", "sh", "-c", script+"sleep 31.4159")
 			pipe, err := c.StdoutPipe()
@@ -252,10 +255,26 @@ func testChrootEnds(t *testing.T, dir string, on func(...string) *exec.Cmd) {
 			if _, err := bufio.NewReader(pipe).ReadString('\n'); err != nil {
 				t.Error(err)
 			}
+			if name == "KILL-keeper-too" {
+				keeper := keeperOf(t, c.Process.Pid)
+				if keeper == 0 {
+					t.Fatal("no keeper")
+				}
+				if err := unix.Kill(keeper, sig); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if err := c.Process.Signal(sig); err != nil {
 				t.Error(err)
 			}
 			_ = c.Wait()
+			if name == "KILL-keeper-too" { // what is left then is the next one's to collect
+				for _, args := range [][]string{{"ps"}, {"cache", "gc"}} {
+					if out, errs, code := outcome(t, on(args...)); code != 0 {
+						t.Errorf("%q: exit code %d\n%s%s", args, code, out, errs)
+					}
+				}
+			}
 			gone(t)
 		})
 	}
@@ -273,6 +292,33 @@ func testChrootEnds(t *testing.T, dir string, on func(...string) *exec.Cmd) {
 		}
 		gone(t)
 	})
+}
+
+// testChrootTerminal: a terminal of its own, where nothing can be mounted.
+func (f *fixture) testChrootTerminal(t *testing.T, dir, rung string) {
+	const script = "test -t 0 && test -t 1 && echo shown >/dev/tty; exit 5"
+	out, code := f.onTerminal(t, dir, 80, 0, rungName+rung, f.self, "run", "--isolation=chroot", "fixture", "sh", "-c", script)
+	if code != 5 || !strings.Contains(out, "shown") {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
+}
+
+// keeperOf is the keeper among the children of a process.
+func keeperOf(t *testing.T, pid int) int {
+	t.Helper()
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, d := range dirs {
+		var of int
+		b, err := os.ReadFile(filepath.Join(d, "stat"))
+		if err != nil || !strings.Contains(string(b), "(rootctl-keeper)") {
+			continue
+		}
+		if _, err := fmt.Sscanf(string(b[strings.LastIndexByte(string(b), ')')+1:]), " %1s %d", new(string), &of); err == nil && of == pid {
+			n, _ := strconv.Atoi(filepath.Base(d))
+			return n
+		}
+	}
+	return 0
 }
 
 // sleepers are the processes that sleep for a time nobody else does.
@@ -336,6 +382,20 @@ func (f *fixture) testMasked(t *testing.T, rung, want string) {
 	})
 	if left := leftFiles(t, dir); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
+	}
+}
+
+// testMaskedUser: the same for an ordinary user, as in the images that run as one.
+func (f *fixture) testMaskedUser(t *testing.T) {
+	o := f.as(t, false)
+	o.must(t, o.args...)
+	c := o.command("run", "fixture", "sh", "-c", "echo $$ $(id -u); exit 7")
+	probe := o.bring(t, f.probe())
+	c.Args = append([]string{probe, rungName + "masked"}, append([]string{"/usr/bin/setpriv", "--reuid", fmt.Sprint(o.uid), "--regid", fmt.Sprint(o.gid), "--clear-groups"}, c.Args...)...)
+	c.Path, c.SysProcAttr = probe, nil
+	out, errs, code := outcome(t, c)
+	if code != 7 || out != "1 0\n" || strings.Count(errs, "/proc and /sys inside are the outer ones") != 1 {
+		t.Errorf("exit code %d, output %q\n%s", code, out, errs)
 	}
 }
 

@@ -47,7 +47,7 @@ func (i *isolationFlags) apply(a *app, fl *runFlags, s *runner.Spec) error {
 		return withHint(&flagError{errors.New("--upper=tmpfs needs a mount, and none is allowed here")}, "leave it out")
 	}
 	s.Isolation = "chroot"
-	a.warn("--isolation=chroot: not isolated: the command is root here, with the processes, network, IPC and name of the host, and no /proc; files are its own")
+	a.warn("--isolation=chroot: not isolated: the command is root here, with the processes, network, IPC and name of the host, and no /proc; files are its own, in a copy of the whole root")
 	return nil
 }
 

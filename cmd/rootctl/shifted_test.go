@@ -148,6 +148,10 @@ func TestShiftedAtOnce(t *testing.T) {
 	}
 	all.Wait()
 	for until := time.Now().Add(15 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		// What was killed before it had a keeper.
+		if out, err := f.command(dir, "cache", "gc").CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
 		left := leftFiles(t, dir) // a keeper may be at it
 		if len(left) == 0 {
 			break

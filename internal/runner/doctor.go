@@ -104,6 +104,9 @@ func (c Checkup) ranges() Finding {
 	}
 	if err := (trial{flags: unix.CLONE_NEWUSER, users: m}).run(); err != nil {
 		f.Found, f.Fix = err.Error(), "sudo apt-get install --reinstall uidmap: newuidmap and newgidmap need their rights"
+		if m.own {
+			f.Fix = seeFirst
+		}
 		return f
 	}
 	f.OK = true
@@ -311,9 +314,16 @@ func refusalHint(err error) string {
 	if !errors.As(err, &no) {
 		return ""
 	}
+	hint := namespaceHint("", "")
 	var e *EnterError
 	if errors.As(enterError("", no), &e) && e.next != "" {
-		return e.next
+		hint = e.next
 	}
-	return namespaceHint("", "")
+	if strings.HasPrefix(hint, forbidden) {
+		return seeFirst
+	}
+	return hint
 }
+
+// seeFirst names the finding that says it all.
+const seeFirst = "that of isolation, above"

@@ -241,8 +241,11 @@ func namespaceHint(clone, apparmor string) string {
 	case apparmor == "1":
 		return apparmorHint
 	}
-	return "user namespaces are forbidden here; " + outerHint()
+	return forbidden + outerHint()
 }
+
+// forbidden begins the hint where no setting of this machine is known to be the cause.
+const forbidden = "user namespaces are forbidden here; "
 
 func sysctl(name string) string {
 	b, _ := os.ReadFile("/proc/sys/" + name) // one that is not there says nothing

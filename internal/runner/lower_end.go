@@ -87,7 +87,7 @@ func (l *lowering) terminal() {
 		how := hold(l.table, &unix.OpenHow{Flags: unix.O_RDWR | unix.O_NOCTTY | unix.O_CLOEXEC | unix.O_NONBLOCK, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS})
 		l.add("openat2", unix.SYS_OPENAT2, at, "/dev/pts/ptmx", how, l.howSize).again().to(slotPty)
 	} else if l.spec.chrooted() { // the host's: its number means nothing inside
-		l.add("openat", unix.SYS_OPENAT, at, "/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC).to(slotPty)
+		l.add("openat", unix.SYS_OPENAT, at, "/dev/pts/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC).to(slotPty)
 	} else if l.spec.Bare {
 		l.bareTerminals()
 	} else {
