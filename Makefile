@@ -19,7 +19,7 @@ ARCHES  := amd64 arm64
 REVISION := $(shell git describe --always --dirty 2>/dev/null)
 TOOL    := $(GO) tool -modfile=tools.mod
 
-.PHONY: all build test tools-for-tests race fuzz lint vet-arches e2e e2e-stretch e2e-export e2e-kernel soak soak-run compare compare-all compare-lists bench many mirror dist clean
+.PHONY: all build test tools-for-tests race fuzz lint vet-arches e2e e2e-stretch e2e-export e2e-kernel ladder soak soak-run compare compare-all compare-lists bench many mirror dist clean
 
 all: build
 
@@ -112,6 +112,10 @@ EXPORT_PACKAGES := podman skopeo libarchive-tools sbuild schroot crun zstd
 e2e-export: tools-for-tests build
 	@$(call need,$(EXPORT_PROGRAMS),$(EXPORT_PACKAGES))
 	ROOTCTL_E2E=1 $(GO) test -tags e2e_export -count=1 -timeout 30m -v -run '^TestE2EExport|^TestLadderInPodman$$' ./cmd/rootctl
+
+# The matrix where something stands in for what is refused: shifted trees, hidden parts of /proc, no right to mount; as root.
+ladder: tools-for-tests build
+	ROOTCTL_LADDER=1 $(GO) test -count=1 -timeout 30m -v -run '^TestMatrix$$' ./cmd/rootctl
 
 # The runner's short suite on bookworm's kernel (6.1) and jammy's (5.15, where the root is copied), emulated: as root.
 # rootctl itself fetches them, as packages of roots.

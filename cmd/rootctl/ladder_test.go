@@ -347,7 +347,7 @@ func (f *fixture) testMasked(t *testing.T, rung, want string) {
 		return
 	}
 	t.Run("run", func(t *testing.T) {
-		const script = `echo $$; test -d /proc/` + "%d" + ` && echo outer; sleep 27.1828 & echo >/proc/sys/kernel/core_pattern; kill -9 %[1]d; exit 7`
+		const script = `echo $$; test -d /proc/` + "%d" + ` && echo outer; sleep 27.1828 & echo >/proc/sys/kernel/core_pattern; echo 5 >/proc/1/oom_score_adj; kill -9 %[1]d; exit 7`
 		out, errs, code := outcome(t, on("run", "fixture", "sh", "-c", fmt.Sprintf(script, os.Getpid())))
 		if code != 7 || out != "1\nouter\n" || strings.Count(errs, lost) != 1 {
 			t.Errorf("exit code %d, output %q\n%s", code, out, errs)
@@ -436,4 +436,18 @@ func (f *fixture) testNone(t *testing.T, built string) {
 			}
 		}
 	})
+}
+
+// rungs are modes of the matrix where something stands in for what is refused.
+func (f *fixture) rungs(shared string) []namedMode {
+	of := func(command func(args ...string) *exec.Cmd, claimed, outer bool) func(*testing.T) *mode {
+		return func(*testing.T) *mode {
+			return &mode{command: command, cache: shared, claimed: claimed, outer: outer, probe: f.self}
+		}
+	}
+	return []namedMode{
+		{"shifted", of(func(args ...string) *exec.Cmd { return f.shifted(shared, args...) }, true, false)},
+		{"masked", of(f.on("masked", shared), true, true)},
+		{"podman", of(f.on("podman", shared), false, true)},
+	}
 }

@@ -53,7 +53,7 @@ func (m *mode) judgeProbe(t *testing.T, out string, held map[string][]unix.Errno
 			}
 		})
 	}
-	if len(results) != len(held) {
+	if len(results) != len(held) && !m.outer {
 		t.Errorf("%d lines, not %d:\n%s", len(results), len(held), out)
 	}
 }

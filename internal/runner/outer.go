@@ -5,7 +5,9 @@ import "golang.org/x/sys/unix"
 // The kernel gives a user namespace a proc or sysfs of its own only where it sees a whole one already. In containers of
 // Docker and its kin parts of both are covered, so the outer one stands in, covers and all. The container has a PID
 // namespace all the same: its end is that of all its processes, and none of the outer ones can be signalled. /proc
-// counts by the outer numbers, /proc/self too, so that what looks for itself by $$ finds another process.
+// counts by the outer numbers, /proc/self too, so that what looks for itself by $$ finds another process. It is
+// read-only: root inside may be root outside, without rights there, and then owns what outer processes have in it, as
+// oom_score_adj.
 
 // ownOrOuter makes the file system, or takes the outer one where that is refused, which the host process is told.
 func (l *lowering) ownOrOuter(o *Op, m slot) {
@@ -19,7 +21,7 @@ func (l *lowering) ownOrOuter(o *Op, m slot) {
 	l.calls[mount].told = true
 	flags := int(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_RECURSIVE)
 	l.add("open_tree", unix.SYS_OPEN_TREE, at, o.Target, flags).to(m)
-	a := hold(l.table, &unix.MountAttr{Attr_set: o.Attrs, Propagation: unix.MS_PRIVATE})
+	a := hold(l.table, &unix.MountAttr{Attr_set: o.Attrs | unix.MOUNT_ATTR_RDONLY, Propagation: unix.MS_PRIVATE})
 	l.add("mount_setattr", unix.SYS_MOUNT_SETATTR, m, l.empty, unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, a, unix.MOUNT_ATTR_SIZE_VER0)
 	l.calls[mount].then = uint16(l.here() - mount - 1)
 	l.push("close", closing)
