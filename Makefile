@@ -126,7 +126,7 @@ KERNEL_DIR := $(CURDIR)/.cache/e2e-kernel
 e2e-kernel: build
 	@$(call need,$(KERNEL_PROGRAMS),$(KERNEL_PACKAGES))
 	mkdir -p $(KERNEL_DIR)
-	CGO_ENABLED=0 $(GO) test -c -o $(KERNEL_DIR)/runner.test ./internal/runner
+	CGO_ENABLED=0 $(GO) test -tags e2e_kernel -c -o $(KERNEL_DIR)/runner.test ./internal/runner
 	set -e; roots=; for s in $(KERNELS); do \
 		./rootctl --cache $(KERNEL_DIR)/cache build $${s%%:*} --include $${s#*:} --json > $(KERNEL_DIR)/built; \
 		d=$$(sed -n 's/.*"digest": *"sha256:\([0-9a-f]*\)".*/\1/p' $(KERNEL_DIR)/built | head -n1); \

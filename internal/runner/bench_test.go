@@ -9,12 +9,13 @@ import (
 // BenchmarkRun is a whole run of true in a copy, keeper included, without the start of the host process.
 func BenchmarkRun(b *testing.B) {
 	for _, c := range []struct {
-		name string
-		disk bool
-		opts Options
-	}{{"memory", false, Options{}}, {"disk", true, Options{}}, {"by path", false, Options{pathOverlay: true}}} {
+		name    string
+		disk    bool
+		seccomp string
+		opts    Options
+	}{{name: "memory"}, {name: "memory, no filter", seccomp: "none"}, {name: "disk", disk: true}, {name: "by path", opts: Options{pathOverlay: true}}} {
 		b.Run(c.name, func(b *testing.B) {
-			s := Spec{Lower: []string{sharedRoot(b)}, Argv: []string{"/bin/true"}}
+			s := Spec{Lower: []string{sharedRoot(b)}, Argv: []string{"/bin/true"}, Seccomp: c.seccomp}
 			ids, f, err := ClaimIDs(b.TempDir())
 			if err != nil {
 				b.Fatal(err)

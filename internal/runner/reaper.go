@@ -82,6 +82,13 @@ func (l *lowering) reaper() {
 	l.add("rt_sigprocmask", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, hold(l.table, &none), 0, 8)
 }
 
+// reaps says whether the init has become the reaper, which blocks all signals by then. What it blocks is not to be seen while
+// it waits for them.
+func reaps(pid int) bool {
+	b, err := os.ReadFile(procPath(pid, "comm"))
+	return err == nil && string(b) == initName+"\n"
+}
+
 // rename writes over the command line of the host process, which /proc/1/cmdline would show to all inside.
 func (l *lowering) rename() {
 	l.add("prctl", unix.SYS_PRCTL, unix.PR_SET_NAME, initName, 0, 0, 0).ignore()

@@ -29,6 +29,10 @@ for f in exe environ mem maps fd/0; do cat /proc/1/$f 2>/dev/null >/dev/null && 
 			t.Errorf("%s users: %q", users, r.out)
 		}
 		signals := make(chan os.Signal, 1)
+		signals <- unix.SIGTERM // before there is a reaper, or a command
+		if r := run("sleep 10", Options{Signals: signals}); r.status.TimedOut || r.status.Code != 143 && r.failure == nil {
+			t.Errorf("%s users: TERM at once: %+v", users, r)
+		}
 		mark := sleeper()
 		once(t, "sleep\x00"+mark, func() { signals <- unix.SIGTERM })
 		if r := run("exec sleep "+mark, Options{Signals: signals}); r.status.Code != 143 || r.status.TimedOut {

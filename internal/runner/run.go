@@ -104,7 +104,7 @@ func (c *container) start(ctx context.Context) error {
 		return err
 	}
 	c.closeChildEnds()
-	c.opts.plain, c.opts.below = c.spec.Init, c.spec.chrooted() // the reaper passes every signal on
+	c.opts.plain, c.opts.reaper, c.opts.below = c.spec.Init, c.spec.Init, c.spec.chrooted() // the reaper passes every signal on
 	c.stop = newStopper(ctx, c.pid, c.pidfd, c.opts)
 	if err := c.feed(root, binds); err != nil {
 		return c.blame(t, err)

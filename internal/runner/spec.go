@@ -159,6 +159,8 @@ type Options struct {
 	plainCopy bool
 	// plain says that the process takes every signal, as no bare init does.
 	plain bool
+	// reaper says that it begins as an init that takes none.
+	reaper bool
 	// below says that KILL is for what is below the process, which ends then.
 	below bool
 	// weak leaves one guard out, for tests that have to notice.

@@ -19,6 +19,7 @@ type stopper struct {
 	grace      func() time.Duration // may be nil
 	below      bool                 // KILL goes to all below the process
 	plain      bool                 // the process is no init: a signal does to it what it does to any other
+	reaper     bool                 // or it will be a reaper, and takes none before
 	keys       chan *watch          // begun when a key was typed at the container's terminal
 	quit       chan struct{}
 	closing    sync.Once
@@ -38,7 +39,7 @@ type stopper struct {
 }
 
 func newStopper(ctx context.Context, pid, pidfd int, o Options) *stopper {
-	s := &stopper{plain: o.plain, below: o.below, pid: pid, pidfd: pidfd, grace: o.Grace,
+	s := &stopper{plain: o.plain, reaper: o.reaper, below: o.below, pid: pid, pidfd: pidfd, grace: o.Grace,
 		keys: make(chan *watch, 4), quit: make(chan struct{})}
 	go s.loop(ctx, o.Signals)
 	return s
@@ -115,11 +116,11 @@ func (s *stopper) stop(sig syscall.Signal) {
 	case s.ultimatum != nil:
 		s.kill(0, false)
 		return
-	case s.plain:
+	case s.plain && (!s.reaper || reaps(s.pid)):
 		if unix.Kill(-s.pid, sig) != nil {
 			s.send(sig)
 		}
-	case reactionOf(s.pid, sig) == takes:
+	case !s.plain && reactionOf(s.pid, sig) == takes:
 		s.follow(newWatch(s.pid, sig), 0)
 		// The init leads its session, so it cannot leave its group. Only before its command starts there is none.
 		if unix.Kill(-s.pid, sig) != nil {
