@@ -70,6 +70,15 @@ func (m *mode) ready(t *testing.T, args ...string) (*exec.Cmd, *lines) {
 	return c, all
 }
 
+// joinable waits until a container can be joined: its command may run a moment before its record says so.
+func (m *mode) joinable(t *testing.T, name string) {
+	t.Helper()
+	awaited(t, "a container to join", func() bool {
+		_, _, code := outcome(t, m.verb("exec", name, "true"))
+		return code == 0
+	})
+}
+
 // testJoin has commands join containers that end, or that try to get hold of them.
 func (m *mode) testJoin(t *testing.T) {
 	m.line(t, "exec racing exit", func(t *testing.T) {
@@ -104,6 +113,7 @@ func (m *mode) testJoin(t *testing.T) {
 			p := m.bindable(t, "interpreted", smallELF(64, "/proc/self/exe", []byte{0xb8, 60, 0, 0, 0, 0x31, 0xff, 0x0f, 5}))
 			stalker := fmt.Sprint("stalker-", time.Now().UnixNano())
 			c, out := m.ready(t, "--name", stalker, "--bind", m.probe+":/probe:ro", "--bind", p+":/interpreted:ro", "fixture", "/probe", probeName+"-stalk", x.what)
+			m.joinable(t, stalker)
 			for range x.times {
 				j := m.verb(append([]string{"exec", stalker}, x.command...)...)
 				limit := time.AfterFunc(20*time.Second, func() { j.Process.Kill() })

@@ -121,6 +121,7 @@ func (m *mode) testSessions(t *testing.T) {
 		"exec": func(t *testing.T, command ...string) *exec.Cmd {
 			name := fmt.Sprint("joined-", time.Now().UnixNano()) // the one before may be going yet
 			m.ready(t, "--name", name, "fixture", "sh", "-c", "echo ready; while :; do sleep 100; done")
+			m.joinable(t, name)
 			return m.verb(append([]string{"exec", "--env=PS1=in> ", name}, command...)...)
 		},
 	}
