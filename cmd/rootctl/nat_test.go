@@ -40,6 +40,8 @@ func TestNat(t *testing.T) {
 		{"apt-get update", w.testApt},
 		{"published", w.testPublished},
 		{"out of reach", w.testOutOfReach},
+		{"neighbour", w.testNeighbour},
+		{"forged", w.testForged},
 		{"exec", w.testExecInside},
 		{"proxies and authorities", w.testProxies},
 		{"20 at once", w.testTwenty},

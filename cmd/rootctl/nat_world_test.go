@@ -327,6 +327,8 @@ func probeNet(args []string) {
 			addrs, _ := l.Addrs()
 			fmt.Println(l.Name, addrs)
 		}
+	case "forge":
+		try(forge(args[1]))
 	case "echo":
 		l, err := net.Listen("tcp4", args[1])
 		try(err)

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
@@ -130,8 +131,7 @@ func makeBridge(st state) error {
 		return nil
 	}
 	// An address of its own: else it takes that of a container's end, and changes it under the others when that one goes.
-	mac := append(net.HardwareAddr{0x02, 0x72}, gateway(st.Subnet).AsSlice()...)
-	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: st.Bridge, HardwareAddr: mac}}
+	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: st.Bridge, HardwareAddr: macOf(gateway(st.Subnet))}}
 	if err := netlink.LinkAdd(br); err != nil {
 		return err
 	}
@@ -168,11 +168,11 @@ func plug(st state, name string, addr netip.Addr, ns int) error {
 		return bad("find the bridge", err)
 	}
 	unplug(name) // of a claim that was not tidied up
-	v := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, MasterIndex: br.Attrs().Index}, PeerName: "eth0", PeerNamespace: netlink.NsFd(ns)}
+	v := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name, MasterIndex: br.Attrs().Index}, PeerName: "eth0", PeerHardwareAddr: macOf(addr), PeerNamespace: netlink.NsFd(ns)}
 	if err := netlink.LinkAdd(v); err != nil {
 		return bad("make a veth pair", err)
 	}
-	if err := errors.Join(netlink.LinkSetIsolated(v, true), netlink.LinkSetUp(v)); err != nil {
+	if err := errors.Join(lockPort(v, br, addr), netlink.LinkSetUp(v)); err != nil {
 		unplug(name)
 		return bad("set up "+name, err)
 	}
@@ -192,6 +192,36 @@ func plug(st state, name string, addr netip.Addr, ns int) error {
 		return bad("set eth0 up", err)
 	}
 	return wrap(bad, "give it a route", h.RouteAdd(&netlink.Route{LinkIndex: eth.Attrs().Index, Gw: gateway(st.Subnet).AsSlice()}))
+}
+
+// macOf is the link address that goes with an address, so that rules can know one by the other.
+func macOf(a netip.Addr) net.HardwareAddr {
+	return append(net.HardwareAddr{0x02, 0x72}, a.AsSlice()...)
+}
+
+// lockPort lets a container be nobody but itself: what it says of who has an address is not believed, and nothing comes
+// in from it under another link address (from Linux 5.18 on; an older kernel passes over the attribute).
+func lockPort(v *netlink.Veth, br netlink.Link, addr netip.Addr) error {
+	const learning, flood, isolated, locked = 8, 9, 33, 39 // IFLA_BRPORT_*
+	req := nl.NewNetlinkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK)
+	msg := nl.NewIfInfomsg(unix.AF_BRIDGE)
+	msg.Index = int32(v.Attrs().Index)
+	req.AddData(msg)
+	port := nl.NewRtAttr(unix.IFLA_PROTINFO|unix.NLA_F_NESTED, nil)
+	port.AddRtAttr(learning, []byte{0})
+	port.AddRtAttr(flood, []byte{0})
+	port.AddRtAttr(isolated, []byte{1})
+	port.AddRtAttr(locked, []byte{1})
+	req.AddData(port)
+	if _, err := req.Execute(unix.NETLINK_ROUTE, 0); err != nil {
+		return err
+	}
+	at := netlink.Neigh{LinkIndex: v.Attrs().Index, Family: unix.AF_BRIDGE, State: netlink.NUD_NOARP, Flags: netlink.NTF_MASTER, HardwareAddr: macOf(addr)}
+	if err := netlink.NeighSet(&at); err != nil {
+		return err
+	}
+	has := netlink.Neigh{LinkIndex: br.Attrs().Index, Family: unix.AF_INET, State: netlink.NUD_PERMANENT, IP: addr.AsSlice(), HardwareAddr: macOf(addr)}
+	return netlink.NeighSet(&has)
 }
 
 func wrap(bad func(string, error) error, what string, err error) error {

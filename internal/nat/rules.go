@@ -149,7 +149,11 @@ func writeRules(st state, live map[int]record) error {
 
 	raw := chain("raw", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRaw)
 	raw(in(eq), address(destination, eq, loop), drop)
-	raw(in(eq), address(source, neq, st.Subnet), drop)
+	own, err := ownAddresses(c, t, st, live)
+	if err != nil {
+		return rulesError(err)
+	}
+	raw(in(eq), own, drop)
 	fwd := chain("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter)
 	fwd(in(eq), out(eq), drop)
 	fwd(out(eq), tracked(expr.CtKeySTATE, 2|4), accept) // established, related
@@ -160,7 +164,9 @@ func writeRules(st state, live map[int]record) error {
 	for n, r := range live {
 		for _, p := range r.Ports {
 			to := addrOf(st.Subnet, n)
-			pre(in(neq), published(p, to))
+			if !p.IP.IsLoopback() { // else a neighbour could send to 127.0.0.1, which is routed only once it is turned
+				pre(in(neq), published(p, to))
+			}
 			local(published(p, to))
 		}
 	}
@@ -168,6 +174,29 @@ func writeRules(st state, live map[int]record) error {
 	post(address(source, eq, st.Subnet), out(neq), []expr.Any{&expr.Masq{}})
 	post(address(source, eq, loop), out(eq), []expr.Any{&expr.Masq{}})
 	return rulesError(c.Flush())
+}
+
+// ownAddresses matches what does not come from the address that goes with a container's link address.
+func ownAddresses(c *nftables.Conn, t *nftables.Table, st state, live map[int]record) ([]expr.Any, error) {
+	typ, err := nftables.ConcatSetType(nftables.TypeEtherAddr, nftables.TypeIPAddr)
+	if err != nil {
+		return nil, err
+	}
+	set := &nftables.Set{Table: t, Anonymous: true, Constant: true, Concatenation: true, KeyType: typ}
+	var pairs []nftables.SetElement
+	for n := range live {
+		a := addrOf(st.Subnet, n)
+		pairs = append(pairs, nftables.SetElement{Key: slices.Concat(macOf(a), []byte{0, 0}, a.AsSlice())}) // parts are of whole words
+	}
+	if err := c.AddSet(set, pairs); err != nil {
+		return nil, err
+	}
+	const word0, word2 = 8, 10 // NFT_REG32_00 and _02
+	return []expr.Any{
+		&expr.Payload{DestRegister: word0, Base: expr.PayloadBaseLLHeader, Offset: 6, Len: 6},
+		&expr.Payload{DestRegister: word2, Base: expr.PayloadBaseNetworkHeader, Offset: source, Len: 4},
+		&expr.Lookup{SourceRegister: word0, SetID: set.ID, SetName: set.Name, Invert: true},
+	}, nil
 }
 
 // mark is a comment as nft writes it.
