@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -72,11 +73,15 @@ func benchmarkNat(b *testing.B, first bool, ports []Port) {
 				defer c.Close()
 			}
 			b.ResetTimer()
+			var closing time.Duration
+			defer func() { b.ReportMetric(float64(closing.Microseconds())/1000/float64(b.N), "ms-to-close/op") }()
 			for range b.N {
 				b.StopTimer()
 				c, inner, err := connect(ports, true)
 				if err == nil {
+					start := time.Now()
 					err = c.Close()
+					closing += time.Since(start)
 				}
 				b.StopTimer()
 				defer inner.Close() // at the end: the kernel takes long for it, and holds up others
