@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -28,12 +30,12 @@ func recordsPath(getenv func(string) string, uid int) string {
 }
 
 // joinable finds a running container by name or ID and says how to join it.
-func (a *app) joinable(verb, name string) (*state.Container, *runner.Target, error) {
+func (a *app) joinable(ctx context.Context, verb, name string) (*state.Container, *runner.Target, error) {
 	dir, err := a.openState()
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := dir.Find(name)
+	c, err := findStarted(ctx, dir, name, startPatience)
 	if err != nil {
 		return nil, nil, a.noContainer(verb, name, err)
 	}
@@ -43,6 +45,27 @@ func (a *app) joinable(verb, name string) (*state.Container, *runner.Target, err
 	t := &runner.Target{Process: runner.Process{PID: c.PID, StartTime: c.StartTime, PidfdInode: c.PidfdInode, Cgroups: c.Cgroups},
 		Spec: c.Spec, Lock: filepath.Join(dir.Path, c.ID, "lock")}
 	return c, t, nil
+}
+
+// startPatience is how long a verb that joins a container waits for its record to say that it runs.
+const startPatience = 2 * time.Second
+
+// findStarted finds a container. For one that is being started it waits, for at most patience: a command may have written
+// its first line before its monitor records that it runs. It does not wait where the monitor is gone.
+func findStarted(ctx context.Context, dir *state.Dir, name string, patience time.Duration) (*state.Container, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		c, err := dir.Find(name)
+		if err != nil || !c.Running || !c.Started.IsZero() || !c.Ended.IsZero() {
+			return c, err
+		}
+		select {
+		case <-ctx.Done():
+			return c, nil
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // noContainer says what was meant, perhaps, by the name of a root.

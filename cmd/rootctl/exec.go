@@ -72,7 +72,7 @@ func (a *app) execIn(ctx context.Context, fl *execFlags, name string, argv []str
 	if fl.workdir != "" && !filepath.IsAbs(fl.workdir) {
 		return withHint(&flagError{fmt.Errorf("--workdir %s is not an absolute path", fl.workdir)}, "give a path inside, like /src")
 	}
-	_, target, err := a.joinable("exec", name)
+	_, target, err := a.joinable(ctx, "exec", name)
 	if err != nil {
 		return err
 	}
