@@ -52,7 +52,7 @@ func (d *Dir) read(id string) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(d.Path, id, "state.json"), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(filepath.Join(d.Path, id, "state.json"), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func (d *Dir) read(id string) (*Container, error) {
 
 // alive says whether the lock is held. The probe is a shared one, so that two of them do not see each other.
 func (d *Dir) alive(id string) (bool, error) {
-	f, err := os.OpenFile(filepath.Join(d.Path, id, "lock"), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(filepath.Join(d.Path, id, "lock"), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return false, err
 	}
@@ -85,7 +85,7 @@ func (d *Dir) alive(id string) (bool, error) {
 
 // Await waits until the container is not alive, and gives its record as it is then: fs.ErrNotExist if that is gone.
 func (d *Dir) Await(id string) (*Container, error) {
-	f, err := os.OpenFile(filepath.Join(d.Path, id, "lock"), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(filepath.Join(d.Path, id, "lock"), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
