@@ -33,6 +33,7 @@ type app struct {
 
 	argv     []string // the command line after the program's name
 	inside   *inside  // in a user namespace
+	warnings []string // see warnAtStart
 	byPath   bool     // overlays as on kernels that take layers by path only; tests alone set it
 	unsealed bool     // exec leaves the program's file to what joins; tests alone set it
 	shifted  bool     // runs use a shifted tree; tests alone set it
@@ -154,6 +155,11 @@ func (a *app) say(format string, args ...any) {
 // warn prints even under --quiet.
 func (a *app) warn(format string, args ...any) {
 	fmt.Fprintln(a.stderr, "warning: "+printable(fmt.Sprintf(format, args...)))
+}
+
+// warnAtStart warns of what a flag of run gives away, once: a run that goes on in another process reads its flags again there.
+func (a *app) warnAtStart(format string, args ...any) {
+	a.warnings = append(a.warnings, fmt.Sprintf(format, args...))
 }
 
 // suites are the embedded definitions and those of the suites folders beside the configuration files.

@@ -46,7 +46,7 @@ func newCacheGCCommand(a *app) *cobra.Command {
 			}
 			// A user's trees belong to the user's other ids, which only root of the namespace can remove.
 			var done bool
-			if done, a.enterErr = a.enter(); done {
+			if done, a.enterErr = a.enterAgain(); done {
 				return nil
 			}
 			o := cache.CollectOptions{MaxSize: b.size, MaxAge: b.age, All: all, DryRun: dry, Wait: collectWait}

@@ -32,7 +32,7 @@ func newCacheVerifyCommand(a *app) *cobra.Command {
 				return err
 			}
 			var done bool
-			if done, a.enterErr = a.enter(); done {
+			if done, a.enterErr = a.enterAgain(); done {
 				return nil
 			}
 			defer a.catchSignals()()

@@ -33,7 +33,7 @@ func newCommitCommand(a *app) *cobra.Command {
 			if err := a.checkTag(names[1]); err != nil {
 				return err
 			}
-			if done, err := a.enter(); done || err != nil {
+			if done, err := a.enterAgain(); done || err != nil {
 				return err
 			}
 			defer a.catchSignals()()
@@ -134,7 +134,11 @@ func (a *app) reportCommit(r commitReport, ref cache.Ref, asJSON bool) error {
 	if r.Digest == r.Parent {
 		a.say("nothing was changed: %s is %s, the container's root", r.Name, ref.Root.Short())
 	} else {
-		a.say("%s is ready: %s, %d changes, %.1f s", r.Name, ref.Root.Short(), r.Changes, r.Seconds)
+		changes := "1 change"
+		if r.Changes != 1 {
+			changes = fmt.Sprintf("%d changes", r.Changes)
+		}
+		a.say("%s is ready: %s, %s, %.1f s", r.Name, ref.Root.Short(), changes, r.Seconds)
 	}
 	for kind, n := range r.Dropped {
 		a.say("note: left out, for a root does not keep it: %s (%d times)", kind, n)

@@ -236,7 +236,7 @@ func (a *app) remove(ctx context.Context, names []string, force, running bool) e
 			return err
 		}
 	}
-	if done, err := a.enter(); done || err != nil {
+	if done, err := a.enterAgain(); done || err != nil {
 		return err
 	}
 	return each("rm", names, func(d *state.Dir, c *state.Container) error {

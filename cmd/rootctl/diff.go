@@ -26,7 +26,7 @@ func newDiffCommand(a *app) *cobra.Command {
 		Example: "  rootctl diff web\n  rootctl diff --json web",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, names []string) error {
-			if done, err := a.enter(); done || err != nil {
+			if done, err := a.enterAgain(); done || err != nil {
 				return err
 			}
 			defer a.catchSignals()()

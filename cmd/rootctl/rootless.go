@@ -126,7 +126,15 @@ func (a *app) enter() (done bool, err error) {
 	if os.Geteuid() == 0 || a.inside != nil {
 		return false, nil
 	}
-	return a.enterAs()
+	return a.enterAs(true)
+}
+
+// enterAgain is enter for verbs on what is there already, whose owners were told of when it was made.
+func (a *app) enterAgain() (done bool, err error) {
+	if os.Geteuid() == 0 || a.inside != nil {
+		return false, nil
+	}
+	return a.enterAs(false)
 }
 
 // enterToMount is enter for verbs that mount: root, too, may have the right to that in a user namespace only.
@@ -134,10 +142,11 @@ func (a *app) enterToMount() (done bool, err error) {
 	if a.inside != nil || os.Geteuid() == 0 && (a.chroot || runner.Capable("SYS_ADMIN")) {
 		return false, nil
 	}
-	return a.enterAs()
+	return a.enterAs(true)
 }
 
-func (a *app) enterAs() (done bool, err error) {
+// enterAs tells of owners that cannot be had, if that is wanted.
+func (a *app) enterAs(tell bool) (done bool, err error) {
 	m, err := a.userMap()
 	if err != nil {
 		return false, err
@@ -166,7 +175,7 @@ func (a *app) enterAs() (done bool, err error) {
 	if os.Geteuid() == 0 {
 		a.say("note: root has no right to mount here: root inside is root of this outer container, with rights over namespaces of its own only")
 	}
-	if m.Single() {
+	if tell && m.Single() {
 		a.say("note: %s, so everything inside belongs to you alone; for real owners: %s", m.Why, m.Fix)
 	}
 	a.relayUntilEnd(in, signals)

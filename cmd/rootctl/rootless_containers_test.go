@@ -181,8 +181,9 @@ func (o *ordinary) testInspect(t *testing.T) {
 }
 
 func (o *ordinary) testDiff(t *testing.T) {
-	if out := o.must(t, "diff", "web"); out != "A /made\n" {
-		t.Errorf("changed: %q", out)
+	out, errs, code := o.run(t, "diff", "web")
+	if code != 0 || out != "A /made\n" || errs != "" { // what was said at the run is not said again
+		t.Errorf("exit code %d, changed: %q\n%s", code, out, errs)
 	}
 }
 
@@ -233,7 +234,9 @@ func (o *ordinary) testWait(t *testing.T) {
 }
 
 func (o *ordinary) testCommit(t *testing.T) {
-	o.must(t, "commit", "web", "mine")
+	if _, errs, code := o.run(t, "commit", "web", "mine"); code != 0 || strings.Contains(errs, "/etc/subuid") || !strings.Contains(errs, ", 1 change, ") {
+		t.Errorf("exit code %d\n%s", code, errs)
+	}
 	if out := o.must(t, "run", "-q", "mine", "cat", "/made"); out != "made\n" {
 		t.Errorf("the committed root: %q", out)
 	}

@@ -127,6 +127,9 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 	if done, err := a.enterToMount(); done || err != nil {
 		return err
 	}
+	for _, w := range a.warnings {
+		a.warn("%s", w)
+	}
 	lease, arch, err := a.rootFor(ctx, store, sel, name, fl.noBuild)
 	if err != nil {
 		return err

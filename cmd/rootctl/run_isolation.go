@@ -40,14 +40,14 @@ func (i *isolationFlags) apply(a *app, fl *runFlags, s *runner.Spec) error {
 	if !a.chroot && runner.CanMount() {
 		// Processes of its own: root that sees those of other users becomes one of them, and /proc/PID/root is the host's /.
 		s.Share = []string{"ipc", "uts"}
-		a.warn("--isolation=chroot: not isolated: the command is root here, with the network, IPC and name of the host; processes, files and mounts are its own")
+		a.warnAtStart("--isolation=chroot: not isolated: the command is root here, with the network, IPC and name of the host; processes, files and mounts are its own")
 		return nil
 	}
 	if fl.inMemory() {
 		return withHint(&flagError{errors.New("--upper=tmpfs needs a mount, and none is allowed here")}, "leave it out")
 	}
 	s.Isolation = "chroot"
-	a.warn("--isolation=chroot: not isolated: the command is root here, with the processes, network, IPC and name of the host, and no /proc; files are its own, in a copy of the whole root")
+	a.warnAtStart("--isolation=chroot: not isolated: the command is root here, with the processes, network, IPC and name of the host, and no /proc; files are its own, in a copy of the whole root")
 	return nil
 }
 

@@ -71,12 +71,10 @@ func (l *learnFlags) apply(a *app, s *runner.Spec) error {
 		}
 		s.Share = append(s.Share, ns)
 		if ns == "pid" && s.UserNS == "host" {
-			a.warn("--userns=host --share pid: not isolated: root inside can become the user of any process of the host, and by its /proc/PID/root the host's files are within reach")
+			a.warnAtStart("--userns=host --share pid: not isolated: root inside can become the user of any process of the host, and by its /proc/PID/root the host's files are within reach")
 			continue
 		}
-		if a.inside == nil {
-			a.warn("--share %s: not isolated: %s", ns, said)
-		}
+		a.warnAtStart("--share %s: not isolated: %s", ns, said)
 	}
 	return nil
 }
