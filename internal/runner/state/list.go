@@ -29,8 +29,8 @@ func (d *Dir) List() ([]*Container, error) {
 			continue
 		}
 		c, err := d.read(e.Name())
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // it begins, or has ended meanwhile
+		if errors.Is(err, fs.ErrNotExist) || damaged(err) {
+			continue // it begins, has ended meanwhile, or is for Sweep: the others are listed
 		}
 		if err != nil {
 			return nil, fmt.Errorf("list containers: %w", err)
@@ -43,6 +43,18 @@ func (d *Dir) List() ([]*Container, error) {
 	slices.SortStableFunc(list, func(a, b *Container) int { return a.Created.Compare(b.Created) })
 	return list, nil
 }
+
+// damaged says that what should be a record is none, whatever is tried; other errors (too many open files) pass.
+func damaged(err error) bool {
+	for _, e := range [...]error{unix.ENOTDIR, unix.EISDIR, unix.ELOOP, unix.ENXIO, errNoRecord} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+var errNoRecord = errors.New("no record")
 
 func isID(name string) bool { return len(name) == 12 && strings.Trim(name, "0123456789abcdef") == "" }
 
@@ -63,7 +75,7 @@ func (d *Dir) read(id string) (*Container, error) {
 	}
 	c := &Container{}
 	if err := json.Unmarshal(b, c); err != nil {
-		return nil, fmt.Errorf("record %s: %w", id, err)
+		return nil, fmt.Errorf("record %s: %w: %w", id, errNoRecord, err)
 	}
 	c.ID, c.Running = id, alive
 	return c, nil
