@@ -39,6 +39,7 @@ func TestNat(t *testing.T) {
 		{"look-up and masquerade", w.testMasquerade},
 		{"apt-get update", w.testApt},
 		{"published", w.testPublished},
+		{"published, UDP", w.testDatagrams},
 		{"out of reach", w.testOutOfReach},
 		{"neighbour", w.testNeighbour},
 		{"forged", w.testForged},

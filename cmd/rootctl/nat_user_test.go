@@ -34,6 +34,7 @@ func TestNatOfUsers(t *testing.T) {
 			t.Run("killed", n.testKilled)
 			t.Run("port taken", n.testPortTaken)
 			t.Run("published", n.testPublished)
+			t.Run("published, UDP", n.testDatagrams)
 			if left := n.programs(t); len(left) > 0 {
 				t.Errorf("left behind: %q", left)
 			}

@@ -332,6 +332,7 @@ func probeNet(args []string) {
 	case "echo":
 		l, err := net.Listen("tcp4", args[1])
 		try(err)
+		go answerDatagrams(args[1], try)
 		fmt.Println("listening")
 		for {
 			c, err := l.Accept()
