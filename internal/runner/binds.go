@@ -3,9 +3,31 @@ package runner
 import (
 	"errors"
 	"fmt"
+	"path"
 
 	"golang.org/x/sys/unix"
 )
+
+// checkBinds refuses places inside that a bind cannot or should not have.
+func (s *Spec) checkBinds() error {
+	at := make(map[string]string, len(s.Binds))
+	for _, b := range s.Binds {
+		bad := func(hint, format string, a ...any) error {
+			return &SpecError{Problem: fmt.Sprintf(format, a...), Fix: hint}
+		}
+		src, twice := at[b.Dst]
+		switch {
+		case !path.IsAbs(b.Dst) || b.Dst == "/" || b.Src == "":
+			return bad("use SRC:DST with an absolute DST below /", "bind of %q at %q", b.Src, b.Dst)
+		case kernels(b.Dst) && !s.Bare: // a bare container has nothing there
+			return bad(kernelsHint, "bind of %q at %q: %s", b.Src, b.Dst, kernelsProblem)
+		case twice:
+			return bad("one of them would hide the other; give each a place of its own", "binds of %q and %q, both at %q", src, b.Src, b.Dst)
+		}
+		at[b.Dst] = b.Src
+	}
+	return nil
+}
 
 // bindTrees are the detached mounts of the Spec's binds, in order.
 type bindTrees []int

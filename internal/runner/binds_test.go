@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -229,5 +230,26 @@ func TestMountsBelowABind(t *testing.T) {
 	s.Argv[2] = "cat /x/below/there; touch /x/no 2>/dev/null || touch /x/below/no 2>/dev/null || echo ro"
 	if r := try(t, s, Options{}); !strings.HasSuffix(r.out, "ro\n") {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestBindsOverTheKernels: no more than a file system in memory does a bind hide /proc, /sys or all of /dev, or a part
+// of the first two. A bare container has none of them, and gets them so.
+func TestBindsOverTheKernels(t *testing.T) {
+	for _, dst := range []string{"/proc", "/proc/self", "/sys", "/sys/fs/cgroup", "/dev", "/tmp/../proc", "//dev/"} {
+		for _, bare := range []bool{false, true} {
+			s := Spec{Dir: "/root", Argv: []string{"true"}, UserNS: "host", Bare: bare, Binds: []Bind{{Src: "/etc", Dst: dst}}}.withDefaults()
+			err := s.validate()
+			var bad *SpecError
+			if refused := errors.As(err, &bad) && strings.Contains(bad.Problem, kernelsProblem); refused == bare {
+				t.Errorf("%s, bare %v: %v", dst, bare, err)
+			}
+		}
+	}
+	for _, dst := range []string{"/dev/shm", "/process", "/devices"} {
+		s := Spec{Dir: "/root", Argv: []string{"true"}, UserNS: "host", Binds: []Bind{{Src: "/etc", Dst: dst}}}.withDefaults()
+		if err := s.validate(); err != nil {
+			t.Errorf("%s: %v", dst, err)
+		}
 	}
 }

@@ -41,8 +41,8 @@ func (s *Spec) checkMemory() error {
 			return bad("use an absolute path below /", "it is no place inside")
 		case strings.IndexByte(m.Path, 0) >= 0:
 			return bad("leave it out", "it has a NUL byte")
-		case m.Path == "/dev" || kernels(m.Path, "/proc") || kernels(m.Path, "/sys"):
-			return bad("use a place of its own", "the kernel's own files are there")
+		case kernels(m.Path):
+			return bad(kernelsHint, "%s", kernelsProblem)
 		case at[m.Path]:
 			return bad("give it once", "it is given twice")
 		case m.Size < 0 || m.Mode > 0o7777:
@@ -53,7 +53,13 @@ func (s *Spec) checkMemory() error {
 	return nil
 }
 
-func kernels(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
+const kernelsProblem, kernelsHint = "the kernel's own files are there", "use a place of its own"
+
+// kernels says of a clean path that what is mounted there would hide what every program relies on.
+func kernels(p string) bool {
+	in := func(dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
+	return p == "/dev" || in("/proc") || in("/sys")
+}
 
 func (s *Spec) planMemory(p Plan, m Memory) Plan {
 	mode := m.Mode

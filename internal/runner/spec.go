@@ -322,15 +322,8 @@ func (s *Spec) validate() error {
 	case !path.IsAbs(s.Workdir):
 		return bad("use an absolute path", "working directory %q", s.Workdir)
 	}
-	at := make(map[string]string, len(s.Binds))
-	for _, b := range s.Binds {
-		if !path.IsAbs(b.Dst) || b.Dst == "/" || b.Src == "" {
-			return bad("use SRC:DST with an absolute DST below /", "bind of %q at %q", b.Src, b.Dst)
-		}
-		if src, twice := at[b.Dst]; twice {
-			return bad("one of them would hide the other; give each a place of its own", "binds of %q and %q, both at %q", src, b.Src, b.Dst)
-		}
-		at[b.Dst] = b.Src
+	if err := s.checkBinds(); err != nil {
+		return err
 	}
 	for _, f := range s.Files {
 		if !path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path || path.Dir(f.Path) == "/" {
