@@ -21,6 +21,9 @@ import (
 	"github.com/rootctl/rootctl/internal/runner/state"
 )
 
+// usualGrace is what a container is given between a stop signal and KILL.
+const usualGrace = 10 * time.Second
+
 // maxGrace bounds what a container is given between a stop signal and KILL, in seconds: a year.
 const maxGrace = 365 * 24 * 3600
 
@@ -41,7 +44,7 @@ func newStopCommand(a *app) *cobra.Command {
 			})
 		},
 	}
-	c.Flags().IntVarP(&grace, "time", "t", 10, "`seconds` until KILL")
+	c.Flags().IntVarP(&grace, "time", "t", int(usualGrace.Seconds()), "`seconds` until KILL")
 	return c
 }
 
@@ -52,8 +55,10 @@ func stopContainer(d *state.Dir, c *state.Container, grace time.Duration) error 
 	}
 	if grace > 0 {
 		file := filepath.Join(d.Path, c.ID, graceFile)
-		if err := os.WriteFile(file, []byte(strconv.Itoa(int(grace.Seconds()))), 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+		// Without the file the monitor gives usualGrace: no reason to let a container run whose log has filled the folder.
+		err := os.WriteFile(file, []byte(strconv.Itoa(int(grace.Seconds()))), 0o600)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && grace > usualGrace {
+			return withHint(err, "rootctl stop %s gives it %v; or free some space there first", c.ID, usualGrace)
 		}
 		if fd, err := c.OpenMonitor(); err == nil {
 			_ = unix.PidfdSendSignal(fd, unix.SIGTERM, nil, 0) // else its keeper is at it already
@@ -249,7 +254,7 @@ func (a *app) remove(ctx context.Context, names []string, force, running bool) e
 				err = store.Discard(c.Copy)
 			}
 			if err != nil {
-				return err
+				return keptError(err)
 			}
 		}
 		return d.Remove(c.ID)

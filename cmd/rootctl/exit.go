@@ -14,6 +14,7 @@ import (
 	"github.com/rootctl/rootctl/internal/debootstrap/lockfile"
 	"github.com/rootctl/rootctl/internal/debootstrap/pgp"
 	"github.com/rootctl/rootctl/internal/debootstrap/resolve"
+	"github.com/rootctl/rootctl/internal/runner/state"
 	"github.com/rootctl/rootctl/suites"
 )
 
@@ -110,6 +111,10 @@ func codeOf(err error) int {
 func hintOf(err error) string {
 	if hint := carriedHint(err); hint != "" {
 		return hint
+	}
+	var record *state.SaveError
+	if errors.As(err, &record) && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) {
+		return "the logs of containers lie there, too: rootctl rm frees them; ROOTCTL_STATE names another folder"
 	}
 	var path *fs.PathError
 	switch {

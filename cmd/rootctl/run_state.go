@@ -137,7 +137,7 @@ func (r *record) hold(keep *runner.Keep) {
 }
 
 // made is told of the init before its command is: a sweep finds it from now on, whoever else is killed.
-func (r *record) made(spec *runner.Spec) func(runner.Process) error {
+func (r *record) made(a *app, spec *runner.Spec) func(runner.Process) error {
 	return func(p runner.Process) error {
 		if r.Handle == nil {
 			return nil
@@ -145,8 +145,19 @@ func (r *record) made(spec *runner.Spec) func(runner.Process) error {
 		r.Mark(p)
 		r.monitorStart(r.Container)
 		r.Spec = *spec
-		return errors.Join(r.Save(), r.annotate())
+		return errors.Join(r.save(a), r.annotate())
 	}
+}
+
+// save is Save, without which a run goes on that newRecord would have let go without a record: another container's log
+// may have filled the folder.
+func (r *record) save(a *app) error {
+	err := r.Save()
+	if err != nil && !r.Keep && r.fl.name == "" {
+		a.log().Debug("no record of this container", "error", err)
+		return nil
+	}
+	return err
 }
 
 // started is told of the init when its command has been executed.
@@ -162,7 +173,7 @@ func (r *record) started(a *app, cancel func()) func(runner.Process) error {
 			return nil
 		}
 		r.Started, r.Cgroups = a.now(), p.Cgroups // which were made meanwhile
-		if err := r.Save(); err != nil || !r.detached {
+		if err := r.save(a); err != nil || !r.detached {
 			return err
 		}
 		return a.ready(r)
@@ -264,7 +275,7 @@ func (r *record) openLog() (w *os.File, done func(), err error) {
 func (a *app) withRecord(ctx context.Context, store *cache.Store, r *record, spec runner.Spec, o runner.Options) (runner.Status, error) {
 	in, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	o.Made, o.Started, o.Grace = r.made(&spec), r.started(a, cancel), r.grace
+	o.Made, o.Started, o.Grace = r.made(a, &spec), r.started(a, cancel), r.grace
 	if r.detached {
 		w, done, err := r.openLog()
 		if err != nil {

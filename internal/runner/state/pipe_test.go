@@ -3,6 +3,7 @@ package state
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -76,5 +77,32 @@ func TestDamagedRecords(t *testing.T) {
 	left, err := os.ReadDir(d.Path)
 	if err != nil || len(left) != 3 { // good, the lock, and the file, of which nothing is known
 		t.Errorf("%v, %v", left, err)
+	}
+}
+
+// TestHeldLock: who holds the lock of all records for ever, stopped perhaps, hangs nobody.
+func TestHeldLock(t *testing.T) {
+	d := open(t)
+	held, err := d.lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func(usual time.Duration) { lockPatience = usual }(lockPatience)
+	lockPatience = 50 * time.Millisecond
+	done := make(chan error, 1)
+	go func() { done <- d.Remove("dddddddddddd") }()
+	select {
+	case err := <-done:
+		if err == nil || !strings.Contains(err.Error(), held.Name()) {
+			t.Errorf("with the lock held: %v", err)
+		}
+	case <-time.After(time.Second):
+		held.Close()
+		<-done
+		t.Error("a held lock is waited for without an end")
+	}
+	held.Close()
+	if err := d.Remove("dddddddddddd"); err != nil {
+		t.Errorf("with the lock free: %v", err)
 	}
 }

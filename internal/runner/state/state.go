@@ -102,7 +102,7 @@ func (d *Dir) Create(c *Container) (*Handle, error) {
 		if err := os.Mkdir(filepath.Join(d.Path, c.ID), 0o700); errors.Is(err, fs.ErrExist) {
 			c.ID = ""
 		} else if err != nil {
-			return nil, fmt.Errorf("record container: %w", err)
+			return nil, &SaveError{c.ID, err}
 		}
 	}
 	h := &Handle{Container: c, Path: filepath.Join(d.Path, c.ID)}
@@ -113,7 +113,10 @@ func (d *Dir) Create(c *Container) (*Handle, error) {
 		err = h.Save()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("record container: %w", err), h.Remove())
+		if saved := (*SaveError)(nil); !errors.As(err, &saved) {
+			err = &SaveError{h.ID, err}
+		}
+		return nil, errors.Join(err, h.Remove())
 	}
 	return h, nil
 }
@@ -186,16 +189,24 @@ func (d *Dir) lock() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock records of containers: %w", err)
 	}
-	for {
-		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX); err == nil {
+	// Not a call that waits: a holder that is stopped would hang every other, signals included.
+	for end := time.Now().Add(lockPatience); ; time.Sleep(2 * time.Millisecond) {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
 			return f, nil
+		case err == unix.EWOULDBLOCK && time.Now().Before(end), err == unix.EINTR:
+			continue
+		case err == unix.EWOULDBLOCK:
+			err = fmt.Errorf("another process has held %s for %v", f.Name(), lockPatience)
 		}
-		if err != unix.EINTR {
-			f.Close()
-			return nil, fmt.Errorf("lock records of containers: %w", err)
-		}
+		f.Close()
+		return nil, fmt.Errorf("lock records of containers: %w", err)
 	}
 }
+
+// lockPatience is long beside the moment that the lock is held for, also on a busy machine.
+var lockPatience = 10 * time.Second
 
 // LockFile says that the container is alive to whom it is handed on, its keeper.
 func (h *Handle) LockFile() *os.File { return h.lock }
@@ -207,10 +218,20 @@ func (h *Handle) Save() error {
 		err = replace(filepath.Join(h.Path, "state.json"), b)
 	}
 	if err != nil {
-		return fmt.Errorf("record container %s: %w", h.ID, err)
+		return &SaveError{h.ID, err}
 	}
 	return nil
 }
+
+// SaveError says that a container's record could not be written.
+type SaveError struct {
+	ID  string
+	Err error
+}
+
+func (e *SaveError) Error() string { return fmt.Sprintf("record container %s: %v", e.ID, e.Err) }
+
+func (e *SaveError) Unwrap() error { return e.Err }
 
 // replace gives a file its contents at once. They need not survive a crash of the machine: no container does.
 func replace(path string, b []byte) error {
