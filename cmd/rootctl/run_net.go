@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -49,13 +50,16 @@ func (n *netFlags) apply(s *runner.Spec) error {
 	}
 	for _, d := range n.dns {
 		ip, err := netip.ParseAddr(d)
-		if err != nil {
-			return withHint(&flagError{fmt.Errorf("--dns %s is no address", d)}, "give an IP address: --dns 192.0.2.53")
+		if err != nil || strings.ContainsFunc(ip.Zone(), notPlain) || ip.IsUnspecified() || ip.IsMulticast() {
+			return withHint(&flagError{fmt.Errorf("--dns %s is no address of a server", oneLine(d))}, "give an IP address: --dns 192.0.2.53")
 		}
 		s.ResolvConf = fmt.Appendf(s.ResolvConf, "nameserver %s\n", ip)
 	}
 	return nil
 }
+
+// notPlain says what is in no interface's name: a parsed address's zone may be any text, further lines too.
+func notPlain(r rune) bool { return r <= ' ' || r > '~' }
 
 // netRun is the network of one run.
 type netRun struct {

@@ -253,3 +253,13 @@ func TestBindsOverTheKernels(t *testing.T) {
 		}
 	}
 }
+
+// TestLongNames: a name that no file system takes is said to be one, with the limit.
+func TestLongNames(t *testing.T) {
+	s := shell(t, "true")
+	s.Tmpfs = []string{"/" + strings.Repeat("a", 300)}
+	var step *StepError
+	if r := try(t, s, Options{}); !errors.As(r.failure, &step) || !strings.Contains(step.Hint(), "255") {
+		t.Errorf("%+v", r)
+	}
+}

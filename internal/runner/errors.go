@@ -89,6 +89,8 @@ func (e *StepError) Hint() string {
 		return fmt.Sprintf("%s in the root, or a part of it, is a link or a file where a directory is needed", e.Op.Target)
 	case e.Op.Verb == VerbWorkdir:
 		return "give --workdir a directory that exists inside"
+	case no == unix.ENAMETOOLONG:
+		return "a name in a path has at most 255 bytes, a path 4095"
 	case no == unix.EMFILE || no == unix.ENFILE:
 		return "too many open files; raise ulimit -n"
 	case no == unix.ENOSPC:
