@@ -87,8 +87,7 @@ func TestHeldLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func(usual time.Duration) { lockPatience = usual }(lockPatience)
-	lockPatience = 50 * time.Millisecond
+	d.patience = 50 * time.Millisecond
 	done := make(chan error, 1)
 	go func() { done <- d.Remove("dddddddddddd") }()
 	select {

@@ -10,6 +10,7 @@
 package state
 
 import (
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -57,7 +58,8 @@ type Container struct {
 
 // Dir is the folder of all containers of one user.
 type Dir struct {
-	Path string
+	Path     string
+	patience time.Duration // with the lock of all, lockPatience if 0
 }
 
 // Open opens the folder of records, and makes it. It must belong to the caller and be closed to all others.
@@ -72,7 +74,7 @@ func Open(path string) (*Dir, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR || int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 {
 		return nil, fmt.Errorf("open records of containers: %s is not a folder of yours that nobody else can write to", path)
 	}
-	return &Dir{path}, nil
+	return &Dir{Path: path}, nil
 }
 
 // Handle is the record of a container under way. Its lock says that the container is alive.
@@ -190,7 +192,8 @@ func (d *Dir) lock() (*os.File, error) {
 		return nil, fmt.Errorf("lock records of containers: %w", err)
 	}
 	// Not a call that waits: a holder that is stopped would hang every other, signals included.
-	for end := time.Now().Add(lockPatience); ; time.Sleep(2 * time.Millisecond) {
+	patience := cmp.Or(d.patience, lockPatience)
+	for end := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		switch {
 		case err == nil:
@@ -198,7 +201,7 @@ func (d *Dir) lock() (*os.File, error) {
 		case err == unix.EWOULDBLOCK && time.Now().Before(end), err == unix.EINTR:
 			continue
 		case err == unix.EWOULDBLOCK:
-			err = fmt.Errorf("another process has held %s for %v", f.Name(), lockPatience)
+			err = fmt.Errorf("another process has held %s for %v", f.Name(), patience)
 		}
 		f.Close()
 		return nil, fmt.Errorf("lock records of containers: %w", err)
@@ -206,7 +209,7 @@ func (d *Dir) lock() (*os.File, error) {
 }
 
 // lockPatience is long beside the moment that the lock is held for, also on a busy machine.
-var lockPatience = 10 * time.Second
+const lockPatience = 10 * time.Second
 
 // LockFile says that the container is alive to whom it is handed on, its keeper.
 func (h *Handle) LockFile() *os.File { return h.lock }
