@@ -16,19 +16,28 @@ MIRROR  ?= .cache/mirror
 FUZZTIME ?= 20s
 N       ?= 5
 ARCHES  := amd64 arm64
-REVISION := $(shell git describe --always --dirty 2>/dev/null)
+# What a build says of itself is the commit's and nothing else: no clock, no folder, no length that git chooses.
+REVISION := $(shell r=$$(git rev-parse --short=12 HEAD 2>/dev/null) && { git diff --quiet HEAD || r=$$r-dirty; echo $$r; })
+EPOCH    := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0)
+VERSION  := $(or $(patsubst v%,%,$(shell git describe --tags --exact-match --match 'v[0-9]*' 2>/dev/null)),0~git$(shell date -u -d @$(EPOCH) +%Y%m%d%H%M%S)$(if $(REVISION),.$(subst -,+,$(REVISION))))
 TOOL    := $(GO) tool -modfile=tools.mod
 
 .PHONY: all build test tools-for-tests race fuzz lint vet-arches e2e e2e-stretch e2e-export e2e-kernel ladder soak soak-run compare compare-all compare-lists bench many mirror dist clean
 
 all: build
 
+# compile FILE, LDFLAGS: the one way in which rootctl is built; the environment says for which machine.
+define compile
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false \
+		-ldflags "$(2) -X main.release=$(VERSION) -X main.revision=$(REVISION) -X main.buildEpoch=$(EPOCH)" -o $(1) ./cmd/rootctl
+endef
+
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X main.revision=$(REVISION)" -o rootctl ./cmd/rootctl
+	$(call compile,rootctl,)
 
 # What tests and the reference tools run. Nothing is installed when all of it is there.
-TEST_PROGRAMS := strace gpgv xz zstd bzip2 dpkg-deb newuidmap setpriv unshare qemu-arm-static mkfs.btrfs mkfs.xfs script ip useradd nft iptables-nft pasta slirp4netns nsenter ps
-TEST_PACKAGES := strace gpgv xz-utils zstd bzip2 dpkg uidmap util-linux qemu-user-static btrfs-progs xfsprogs bsdutils iproute2 passwd nftables iptables passt slirp4netns procps
+TEST_PROGRAMS := git groff strace gpgv xz zstd bzip2 dpkg-deb newuidmap setpriv unshare qemu-arm-static qemu-aarch64-static mkfs.btrfs mkfs.xfs script ip useradd nft iptables-nft pasta slirp4netns nsenter ps
+TEST_PACKAGES := git groff-base strace gpgv xz-utils zstd bzip2 dpkg uidmap util-linux qemu-user-static btrfs-progs xfsprogs bsdutils iproute2 passwd nftables iptables passt slirp4netns procps
 REFERENCE_PROGRAMS := debootstrap mmdebstrap bwrap mkfs.btrfs mkfs.xfs systemd-nspawn runc podman crun
 REFERENCE_PACKAGES := debootstrap mmdebstrap bubblewrap btrfs-progs xfsprogs systemd-container runc podman crun
 
@@ -157,14 +166,24 @@ many:
 mirror:
 	$(GO) run ./internal/reference/mirror --dir $(MIRROR)
 
-# Static programs and their checksums; equal sources and Go make equal bytes.
+# Static programs, packages of them, man pages, completions and checksums. Equal commits and Go make equal bytes, in
+# whatever folder, by whomever and when: docs/dist.md. The man pages are written by a program of this machine's.
+DIST ?= dist
+DIST_ENV := GOFLAGS=-mod=readonly GOEXPERIMENT= GOAMD64=v1 GOARM64=v8.0
+dist: export GOFLAGS := -mod=readonly
 dist:
-	rm -rf dist && mkdir dist
+	rm -rf $(DIST) && mkdir -p $(DIST)
 	@for a in $(ARCHES); do \
-		echo "dist/rootctl-linux-$$a"; \
-		GOOS=linux GOARCH=$$a CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X main.revision=$(REVISION)" -o dist/rootctl-linux-$$a ./cmd/rootctl; \
+		echo "$(DIST)/rootctl-linux-$$a"; export GOOS=linux GOARCH=$$a $(DIST_ENV); \
+		$(call compile,$(DIST)/rootctl-linux-$$a,-s -w); \
 	done
-	cd dist && sha256sum rootctl-linux-* > SHA256SUMS && cat SHA256SUMS
+	$(call compile,$(DIST)/rootctl,) && $(DIST)/rootctl manual $(DIST)/manual && rm $(DIST)/rootctl
+	$(GO) build -o $(DIST)/pack ./internal/reference/dist
+	@for a in $(ARCHES); do \
+		deb=$(DIST)/rootctl_$(VERSION)_$$a.deb; echo $$deb; \
+		$(DIST)/pack --version "$(VERSION)" --revision "$(REVISION)" --epoch $(EPOCH) --arch $$a --program $(DIST)/rootctl-linux-$$a --manual $(DIST)/manual -o $$deb; \
+	done; rm $(DIST)/pack
+	cd $(DIST) && find . -type f ! -name SHA256SUMS -printf '%P\n' | LC_ALL=C sort | xargs sha256sum > SHA256SUMS && cat SHA256SUMS
 
 clean:
 	rm -rf rootctl dist
