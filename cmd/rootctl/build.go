@@ -19,13 +19,14 @@ func newBuildCommand(a *app) *cobra.Command {
 	var tag, userns string
 	var asJSON, layer bool
 	c := &cobra.Command{
-		Use:   "build [flags] SUITE[-VARIANT][:ARCH] | --lock FILE [NAME...]",
+		Use:   "build [flags] SUITE[-VARIANT][:ARCH] | [NAME of rootctl.toml] | --lock FILE [NAME...]",
 		Short: "make a root filesystem, or say that the cached one is current",
 		Example: "  rootctl build bionic\n  rootctl build trixie-buildd\n" +
 			"  rootctl build bookworm --include curl,ca-certificates --tag bookworm-curl\n" +
 			"  rootctl build bionic --mirror http://mirror.example.org/ubuntu --pocket updates,security --tag bionic-new\n" +
-			"  rootctl build --lock rootctl.lock bionic --tag ci",
-		Args: args(sel.nameArgs),
+			"  rootctl build --lock rootctl.lock bionic --tag ci\n" +
+			"  rootctl build --file ci/rootctl.toml         # all roots of a recipe; ./rootctl.toml needs no naming",
+		Args: args(sel.buildArgs),
 		RunE: func(c *cobra.Command, names []string) error {
 			if asJSON {
 				a.quiet = true
@@ -38,6 +39,9 @@ func newBuildCommand(a *app) *cobra.Command {
 			}
 			if sel.lockFile != "" {
 				return a.buildLocked(c.Context(), &sel, lockedFlags{tag: tag, hostUsers: userns == "host", json: asJSON}, names)
+			}
+			if len(names) == 0 {
+				return a.buildRecipe(c.Context(), &sel, recipeFlags{tag: tag, hostUsers: userns == "host", json: asJSON, layer: layer})
 			}
 			set, err := a.suites()
 			if err != nil {

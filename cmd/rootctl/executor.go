@@ -32,6 +32,7 @@ type executor struct {
 	inside    *inside        // in an ordinary user's namespace
 	owners    *cache.Owners  // where there is but one id
 	format    *runner.Format // of the target's programs, where the machine does not run them itself
+	network   hookNetwork    // of hooks that have one
 	linux32   bool           // they are of 32 bits, and the processor's own ones are not
 }
 
@@ -45,6 +46,10 @@ func (e *executor) Exec(ctx context.Context, c debootstrap.Command) (int, error)
 		NoFsync: true, Umask: 0o022, Caps: buildCaps, NoNewPrivs: true, Format: e.format, Linux32: e.linux32}
 	if c.Devfsd {
 		spec.DevNodes = []string{".devfsd"}
+	}
+	if c.Network != "" {
+		spec.Net = c.Network
+		spec.Env = append(spec.Env, e.network.env(c.Env)...)
 	}
 	if e.chroot {
 		return e.byChroot(ctx, spec, c)
@@ -127,6 +132,11 @@ func (e *executor) inShifted(ctx context.Context, spec runner.Spec, keep *runner
 
 // exec runs spec with both outputs copied to out.
 func (e *executor) exec(ctx context.Context, spec runner.Spec, keep *runner.Keep, out io.Writer) (int, error) {
+	connect, done, err := e.network.prepare(&spec, keep)
+	if err != nil {
+		return 0, err
+	}
+	defer done()
 	r, w, err := os.Pipe()
 	if err != nil {
 		return 0, err
@@ -137,7 +147,7 @@ func (e *executor) exec(ctx context.Context, spec runner.Spec, keep *runner.Keep
 		_, err := io.Copy(out, r)
 		copied <- err
 	}()
-	status, err := runner.Run(ctx, spec, runner.Options{Stdout: w, Stderr: w, Keep: keep, Owners: e.owners, Log: e.log, Note: e.noteOnce})
+	status, err := runner.Run(ctx, spec, runner.Options{Stdout: w, Stderr: w, Keep: keep, Owners: e.owners, Connect: connect, Log: e.log, Note: e.noteOnce})
 	w.Close()
 	cerr := <-copied
 	if err != nil && ctx.Err() != nil {

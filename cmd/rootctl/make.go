@@ -23,6 +23,9 @@ type buildOptions struct {
 // build runs one build with progress painted, and names the root. The result's lease is the caller's.
 func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Request, o buildOptions) (*built, error) {
 	tag := o.tag
+	if tag == "" && o.lock == nil {
+		tag = req.Tag
+	}
 	if tag != "" {
 		if err := a.checkTag(tag); err != nil {
 			return nil, err
@@ -42,7 +45,7 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 	}
 	p := a.startProgress()
 	defer p.close()
-	scripts := &executor{log: a.log(), note: a.say, inside: a.inside, owners: a.newOwners(), hostUsers: o.hostUsers, linux32: runner.Sisters(hostArch(), req.Arch)}
+	scripts := &executor{log: a.log(), note: a.say, inside: a.inside, owners: a.newOwners(), hostUsers: o.hostUsers, linux32: runner.Sisters(hostArch(), req.Arch), network: hookNetwork{a}}
 	canBuild := func() (err error) {
 		if o.noBuild {
 			return withHint(&notFound{errors.New("it is not in the cache, and --no-build was given")}, "leave --no-build out")

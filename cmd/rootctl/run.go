@@ -56,6 +56,9 @@ func newRunCommand(a *app) *cobra.Command {
 			} else if err := lateFlag(c.Flags(), given); err != nil {
 				return err
 			}
+			if err := sel.recipeNetwork(a, name, c.Flags().Lookup("net")); err != nil {
+				return fmt.Errorf("run %s: %w", name, err)
+			}
 			return a.run(c.Context(), &sel, &fl, name, argv)
 		},
 	}
@@ -187,8 +190,12 @@ func (a *app) rootFor(ctx context.Context, store *cache.Store, sel *selection, n
 	if sel.lockFile != "" {
 		return a.lockedRootFor(ctx, store, sel, name, noBuild)
 	}
+	of, err := sel.recipeRoot(a, name)
+	if err != nil {
+		return nil, "", fmt.Errorf("run %s: %w", name, err)
+	}
 	var gone *goneRoot
-	if !sel.given() {
+	if !sel.given() && of == nil {
 		ref, err := a.lookUp(store, name) // Lease sees whether it is there
 		if err == nil {
 			lease, err := store.Lease(ctx, ref.Root)
@@ -215,7 +222,7 @@ func (a *app) rootFor(ctx context.Context, store *cache.Store, sel *selection, n
 	if req, err = a.settle(ctx, store, sel, set, name, req, err); err != nil {
 		return nil, "", fmt.Errorf("run %s: %w", name, fileNamed(name, err))
 	}
-	if sel.given() {
+	if sel.given() || of != nil {
 		if lease, ok := a.lastBuilt(ctx, store, req); ok {
 			return lease, req.Arch, nil
 		}
@@ -223,7 +230,9 @@ func (a *app) rootFor(ctx context.Context, store *cache.Store, sel *selection, n
 	if noBuild {
 		return nil, "", withHint(&notFound{fmt.Errorf("run %s: it is not in the cache, and --no-build was given", name)}, "rootctl build %s", name)
 	}
-	if sel.given() {
+	if of != nil {
+		a.say("%s, as %s has it, is not in the cache: building it first", name, sel.recipeFile())
+	} else if sel.given() {
 		a.say("no root of %s with these flags is in the cache: building it first", name)
 	} else {
 		a.say("%s is not in the cache: building it first", name)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rootctl/rootctl/internal/debootstrap"
 	"github.com/rootctl/rootctl/internal/debootstrap/pgp"
+	"github.com/rootctl/rootctl/internal/debootstrap/recipe"
 	"github.com/rootctl/rootctl/internal/debootstrap/resolve"
 	"github.com/rootctl/rootctl/suites"
 )
@@ -38,6 +39,9 @@ type selection struct {
 
 	at       string
 	lockFile string // of build and run
+
+	file string // the recipe; "" is rootctl.toml, if it is there
+	salt string
 }
 
 func (s *selection) register(f *pflag.FlagSet) {
@@ -57,17 +61,30 @@ func (s *selection) register(f *pflag.FlagSet) {
 	f.BoolVar(&s.allowOlder, "allow-older", false, "take a Release file older than the last one seen")
 	f.BoolVar(&s.offline, "offline", false, "ask no mirror: use what the cache holds")
 	f.StringVar(&s.at, "at", "", "the archive as it was at this `time`, from the suite's snapshot service: 2026-03-01 or 2026-03-01T12:00:00Z")
+	f.StringVar(&s.file, "file", "", "the recipe `file` whose roots may be named (default "+recipe.DefaultName+", where there is one)")
+	f.StringVar(&s.salt, "cache-salt", "", "any `word` for what hooks with a network bring: roots are shared that have the same one")
 	f.BoolVar(&s.fresh, "fresh", false, "fail when no mirror can be asked, even if a root is cached")
 }
 
 // given reports whether any flag asks for something a plain name does not stand for.
 func (s *selection) given() bool {
 	return s.variant != "" || s.arch != "" || len(s.pockets)+len(s.components)+len(s.include)+len(s.exclude) > 0 ||
-		s.keyring != "" || s.keepMirror || s.noVerify || s.at != ""
+		s.keyring != "" || s.keepMirror || s.noVerify || s.at != "" || s.salt != ""
 }
 
-// request joins NAME and flags; without a flag a part of NAME (suite, variant, architecture) stays.
+// request is what a recipe's root of that NAME asks for, else what NAME and flags do.
 func (s *selection) request(a *app, set *suites.Set, name string) (debootstrap.Request, error) {
+	if root, err := s.recipeRoot(a, name); root != nil || err != nil {
+		if err != nil {
+			return debootstrap.Request{}, err
+		}
+		return s.recipeRequest(a, set, root)
+	}
+	return s.suiteRequest(a, set, name)
+}
+
+// suiteRequest joins NAME and flags; without a flag a part of NAME (suite, variant, architecture) stays.
+func (s *selection) suiteRequest(a *app, set *suites.Set, name string) (debootstrap.Request, error) {
 	r, err := parseName(set, name)
 	if err != nil {
 		return r, err
@@ -90,6 +107,7 @@ func (s *selection) request(a *app, set *suites.Set, name string) (debootstrap.R
 	r.Pockets, r.Components, r.Include, r.Exclude = s.pockets, s.components, s.include, s.exclude
 	r.KeepMirror, r.NoVerify, r.AllowExpired, r.AllowOlder = s.keepMirror, s.noVerify, s.allowExpired, s.allowOlder
 	r.Offline, r.Fresh, r.CheckUpdates, r.Check = s.offline, s.fresh, s.checkUpdates, s.check
+	r.Added.Salt = s.salt
 	if s.offline && s.fresh {
 		return r, withHint(&flagError{errors.New("--offline and --fresh contradict each other")}, "drop one of the two")
 	}

@@ -25,6 +25,9 @@ func (s *selection) asksFor(err error) bool {
 // (stable) moves on, and an unknown suite is judged by its Release. err is what the request ended with.
 func (a *app) settle(ctx context.Context, store *cache.Store, sel *selection, set *suites.Set, name string,
 	req debootstrap.Request, err error) (debootstrap.Request, error) {
+	if req.Tag != "" { // a recipe's: it names its suite
+		return req, err
+	}
 	word := suiteWord(set, name)
 	switch {
 	case err != nil && sel.asksFor(err):

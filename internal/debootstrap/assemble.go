@@ -149,13 +149,18 @@ func (r Request) lock(c closure, releases []LockRelease) *Lock {
 	if r.Epoch != nil {
 		epoch = strconv.FormatInt(*r.Epoch, 10)
 	}
-	return &Lock{
+	l := &Lock{
 		Schema: LockSchema, Suite: r.Suite.Codename, Variant: r.Variant, Arch: r.Arch,
 		Merged: merged(r.Suite.Rules, r.Variant), Rules: r.Suite.Rules,
 		// Who knows what is added: scripts of systemd's kind expect that the required packages are configured.
-		Staged:   len(r.Include) > 0,
+		Staged:   len(r.Include) > 0 || needsStages(r.Added.Hooks),
 		Releases: releases, Packages: c.Packages, Files: r.files(c, releases), Epoch: epoch,
+		Added: r.Added.Files, Hooks: r.Added.Hooks, Salt: r.Added.Salt,
 	}
+	if r.Added.Unshared() {
+		l.Unshared = nonce()
+	}
+	return l
 }
 
 func merged(rules suites.Rules, variant string) bool {

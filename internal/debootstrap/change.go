@@ -21,7 +21,7 @@ type Change struct {
 
 // flagOf are the flags that set a field, as people know it.
 var flagOf = map[string]string{"include": "--include", "exclude": "--exclude", "pockets": "--pocket", "components": "--components",
-	"epoch": "SOURCE_DATE_EPOCH", "keyring": "--keyring", "kept_mirrors": "--keep-mirror", "no_verify": "--no-verify"}
+	"epoch": "SOURCE_DATE_EPOCH", "cache_salt": "cache-salt", "keyring": "--keyring", "kept_mirrors": "--keep-mirror", "no_verify": "--no-verify"}
 
 // far is what a change of architecture or variant weighs: everything else follows from it.
 const far = 10000
@@ -72,6 +72,14 @@ func compareField(name string, was, now json.RawMessage) []Change {
 		return compareNamed(name, was, now, func(f fileInput) string { return f.Path }, func(a, b *fileInput) Change {
 			return Change{Text: presence("file "+firstOf(a, b).Path, a != nil, b != nil)}
 		})
+	case "added":
+		return compareNamed(name, was, now, func(f addedInput) string { return f.Path }, func(a, b *addedInput) Change {
+			return Change{Text: presence("file "+firstOf(a, b).Path, a != nil, b != nil)}
+		})
+	case "hooks":
+		return compareNamed(name, was, now, hookInput.name, compareHook)
+	case "unshared":
+		return []Change{{Input: name, Text: "a hook uses the network, so no build finds another's root: cache-salt lets them"}}
 	case "indices":
 		return compareNamed(name, was, now, indexInput.name, func(a, b *indexInput) Change {
 			c := Change{Text: presence("index "+firstOf(a, b).name(), a != nil, b != nil)}

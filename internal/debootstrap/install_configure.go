@@ -56,6 +56,9 @@ func (in *installer) configureAll(ctx context.Context, stages [][]string) error 
 			return &ConfigureError{Script: "ldconfig", Status: status, LastLines: tail.lines()}
 		}
 	}
+	if err := in.hooks(ctx, HookSetup); err != nil {
+		return err
+	}
 	for i, names := range stages {
 		if err := in.preinsts(ctx, names, i > 0); err != nil {
 			return err
@@ -71,8 +74,20 @@ func (in *installer) configureAll(ctx context.Context, stages [][]string) error 
 		if err := in.configure(ctx, i == 0 && len(stages) > 1); err != nil {
 			return err
 		}
+		if i > 0 {
+			continue
+		}
+		if err := in.hooks(ctx, HookEssential); err != nil {
+			return err
+		}
 	}
-	return in.checkInstalled()
+	if err := in.checkInstalled(); err != nil {
+		return err
+	}
+	if err := in.addFiles(); err != nil {
+		return fmt.Errorf("add files: %w", err)
+	}
+	return in.hooks(ctx, HookCustomize)
 }
 
 // preinsts runs the preinsts of a stage that do anything.

@@ -53,22 +53,12 @@ func (in *installer) firstStage(ctx context.Context, names []string) error {
 
 // laterStage unpacks packages into a root whose required ones are configured.
 func (in *installer) laterStage(ctx context.Context, names []string) error {
-	ids := &unpack.IDs{}
-	for _, f := range []struct {
-		name string
-		to   *map[string]int
-	}{{"/etc/passwd", &ids.Users}, {"/etc/group", &ids.Groups}} {
-		b, err := in.t.ReadFile(f.name, maxMaster)
-		if err != nil {
-			return err
-		}
-		if *f.to, err = unpack.ParseIDs(b); err != nil {
-			return fmt.Errorf("%s: %w", f.name, err)
-		}
+	ids, err := in.readIDs()
+	if err != nil {
+		return err
 	}
 	in.ids = ids
 	u := &unpacker{in: in}
-	var err error
 	if u.diversions, err = in.db.Diversions(); err != nil {
 		return err
 	}

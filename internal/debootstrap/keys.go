@@ -117,6 +117,10 @@ type rootInput struct {
 	Epoch    string         `json:"epoch"`
 	Packages []packageInput `json:"packages"`
 	Files    []fileInput    `json:"files"`
+	Added    []addedInput   `json:"added,omitempty"`
+	Hooks    []hookInput    `json:"hooks,omitempty"`
+	Salt     string         `json:"cache_salt,omitempty"`
+	Unshared string         `json:"unshared,omitempty"`
 }
 
 // rootKey (K2) covers all that decides the root's bytes. Mirror, proxy, jobs, cache folder, who signed
@@ -132,7 +136,8 @@ func rootKey(l *Lock) keyed {
 	}
 	rules := l.Rules
 	rules.ExtraRequired, rules.DropDepends, rules.HTTPSPackages = nil, nil, nil // these act through the packages
-	return keyOf(rootInput{kindRoot, keySchema, buildEpoch, l.Suite, l.Arch, l.Variant, l.Merged, l.Staged, rules, l.Epoch, packages, files})
+	return keyOf(rootInput{kindRoot, keySchema, buildEpoch, l.Suite, l.Arch, l.Variant, l.Merged, l.Staged, rules, l.Epoch, packages, files,
+		addedInputs(l.Added), hookInputs(l.Hooks), l.Salt, l.Unshared})
 }
 
 // requestInput is what the key of a request is the digest of.
@@ -151,6 +156,9 @@ type requestInput struct {
 	NoVerify   bool           `json:"no_verify"`
 	Kept       []string       `json:"kept_mirrors"`
 	At         string         `json:"at,omitempty"`
+	Added      []addedInput   `json:"added,omitempty"`
+	Hooks      []hookInput    `json:"hooks,omitempty"`
+	Salt       string         `json:"cache_salt,omitempty"`
 }
 
 // requestKey names what was asked for, without what the archive says: it finds the last root of a
@@ -175,5 +183,5 @@ func requestKey(r Request) keyed {
 		at = r.At.UTC().Format(time.RFC3339)
 	}
 	return keyOf(requestInput{kindRequest, keySchema, r.Suite.Codename, r.Arch, r.Variant, r.Pockets, r.Components, r.Include, r.Exclude,
-		epoch, keyring, r.NoVerify, kept, at})
+		epoch, keyring, r.NoVerify, kept, at, addedInputs(r.Added.Files), hookInputs(r.Added.Hooks), r.Added.Salt})
 }

@@ -70,6 +70,17 @@ var requestFields = map[string]string{
 	"At":                              "q", // what the archive had then is seen by its indices
 	"Snapshot":                        "",
 	"Check":                           "", // twice the same
+	"Tag":                             "",
+	"Added.Files[].Path":              "q2",
+	"Added.Files[].Mode":              "q2",
+	"Added.Files[].Owner":             "q2",
+	"Added.Files[].Content[]":         "q2",
+	"Added.Hooks[].When":              "q2",
+	"Added.Hooks[].Name":              "", // a script may be called otherwise
+	"Added.Hooks[].Script[]":          "q2",
+	"Added.Hooks[].Env[]":             "q2",
+	"Added.Hooks[].Network":           "q2",
+	"Added.Salt":                      "q2",
 	"kept[]":                          "", // under KeepMirror alone
 }
 
@@ -119,6 +130,17 @@ var lockFields = map[string]string{
 	"Files[].Mode":              "2",
 	"Files[].Content":           "2",
 	"Epoch":                     "2",
+	"Added[].Path":              "2",
+	"Added[].Mode":              "2",
+	"Added[].Owner":             "2",
+	"Added[].Content[]":         "2",
+	"Hooks[].When":              "2",
+	"Hooks[].Name":              "",
+	"Hooks[].Script[]":          "2",
+	"Hooks[].Env[]":             "2",
+	"Hooks[].Network":           "2",
+	"Salt":                      "2",
+	"Unshared":                  "2",
 }
 
 // What a Builder and Install work with beside the request and the Lock. None of it may change the bytes: not the cache's
@@ -137,6 +159,7 @@ func TestEveryFieldIsJudged(t *testing.T) {
 	request := func() *Request {
 		r := keyRequest(t)
 		r.Mirrors = []Mirror{{URL: "http://m.example", From: "--mirror"}}
+		r.Added = Additions{Files: []AddedFile{{Path: "/x"}}, Hooks: []Hook{{When: HookCustomize, Network: "none"}}}
 		r.kept = map[string]string{"release": "http://m.example"}
 		return &r
 	}
@@ -177,9 +200,9 @@ func TestEveryFieldIsJudged(t *testing.T) {
 
 // TestInputsHaveEveryField flips each field of the inputs themselves: none is left out of the text that is hashed.
 func TestInputsHaveEveryField(t *testing.T) {
-	checkInput(t, func() *requestInput { return &requestInput{} })
+	checkInput(t, func() *requestInput { return &requestInput{Added: []addedInput{{}}, Hooks: []hookInput{{}}} })
 	checkInput(t, func() *resolveInput { return &resolveInput{Indices: []indexInput{{}}} })
-	checkInput(t, func() *rootInput { return &rootInput{Packages: []packageInput{{}}, Files: []fileInput{{}}} })
+	checkInput(t, func() *rootInput { return &rootInput{Packages: []packageInput{{}}, Files: []fileInput{{}}, Added: []addedInput{{}}, Hooks: []hookInput{{}}} })
 }
 
 func checkInput[T any](t *testing.T, fresh func() *T) {

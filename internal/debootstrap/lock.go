@@ -34,6 +34,10 @@ type Lock struct {
 	Packages []LockPackage `json:"packages"` // in index order
 	Files    []LockFile    `json:"files,omitempty"`
 	Epoch    string        `json:"epoch"` // EpochAuto or decimal seconds since 1970
+	Added    []AddedFile   `json:"added,omitempty"`
+	Hooks    []Hook        `json:"hooks,omitempty"`
+	Salt     string        `json:"cache_salt,omitempty"`
+	Unshared string        `json:"unshared,omitempty"` // a word of this build alone: what its hooks do is in no key
 }
 
 // LockRelease names the signed Release a pocket's packages were chosen from.
@@ -116,7 +120,7 @@ func (l *Lock) Validate() error {
 			return fmt.Errorf("lock: bad file %q mode %#o", f.Path, f.Mode)
 		}
 	}
-	return nil
+	return checkAdded(l.Added, l.Hooks)
 }
 
 // epoch returns the wanted epoch, or auto.
@@ -169,6 +173,7 @@ type Command struct {
 	Argv       []string  // Argv[0] is an absolute path inside
 	Env        []string  // the whole environment
 	Output     io.Writer // stdout and stderr
+	Network    string    // "" is none; else nat or host
 	Devfsd     bool      // bind a character node at /dev/.devfsd, so that makedev leaves /dev alone
 	Unverified bool      // the packages bear no trusted signature: grant the scripts as little as will do
 }

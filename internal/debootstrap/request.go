@@ -40,6 +40,9 @@ type Request struct {
 	At       time.Time // as of when to read the archive, from the snapshot service; zero is now
 	Snapshot string    // the service's URLs, with {archive} and {time}; "" is the suite's
 
+	Tag   string    // what the root is to be called in the cache; "" is its plain name, if it has one
+	Added Additions // files and scripts of the user's
+
 	kept map[string]string // the mirror each pocket was read from, once it is known
 }
 
@@ -90,6 +93,10 @@ func (r Request) normalize() (Request, error) {
 			}
 		}
 	}
+	var err error
+	if r.Added, err = r.Added.normalize(); err != nil {
+		return r, err
+	}
 	for _, check := range []func() error{r.checkUpdates, r.checkAt} {
 		if err := check(); err != nil {
 			return r, err
@@ -126,14 +133,17 @@ func uniq(l []string) []string {
 
 // Plain reports whether the request is one a plain name may stand for: SUITE[-VARIANT][:ARCH].
 func (r Request) Plain() bool {
-	return len(r.Include) == 0 && len(r.Exclude) == 0 && len(r.Keyring) == 0 && !r.NoVerify && !r.KeepMirror && r.Epoch == nil && r.At.IsZero() &&
+	return len(r.Include) == 0 && len(r.Exclude) == 0 && len(r.Keyring) == 0 && !r.NoVerify && !r.KeepMirror && r.Epoch == nil && r.At.IsZero() && r.Added.none() &&
 		(len(r.Pockets) == 0 || slices.Equal(r.Pockets, []string{"release"})) &&
 		(len(r.Components) == 0 || slices.Equal(r.Components, r.Suite.Components))
 }
 
 // Name is the plain name of the request's suite, variant and architecture; host is the architecture
-// that needs no naming.
+// that needs no naming. A Tag comes before it.
 func (r Request) Name(host string) string {
+	if r.Tag != "" {
+		return r.Tag
+	}
 	n := r.Suite.Codename
 	if v := resolve.Canonical(r.Variant); v != "" && v != "minbase" {
 		n += "-" + v

@@ -91,6 +91,7 @@ func (w *Why) find(ctx context.Context, s *cache.Store, keys *Keys) error {
 		return nil
 	}
 	then := w.nearest(s, kindRoot, keys.Root)
+	nameHooks(w.Changes, keys.lock)
 	if w.Nearest != nil {
 		w.compareSelection(s, then, keys)
 	}

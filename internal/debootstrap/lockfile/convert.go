@@ -1,6 +1,7 @@
 package lockfile
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -20,6 +21,9 @@ func FromLock(l *debootstrap.Lock, q debootstrap.Request) (Root, error) {
 		Paragraphs: map[string][]string{},
 		Request: Request{Components: q.Components, Include: q.Include, Exclude: q.Exclude, KeepMirror: q.KeepMirror, NoVerify: q.NoVerify,
 			Pockets: slices.DeleteFunc(slices.Clone(q.Pockets), func(p string) bool { return p == "release" })}}
+	if len(l.Added) > 0 || len(l.Hooks) > 0 || l.Salt != "" {
+		return r, errors.New("a lock file holds no files and scripts of a recipe yet")
+	}
 	if !q.At.IsZero() {
 		r.Request.At = q.At.UTC().Format(AtLayout)
 	}

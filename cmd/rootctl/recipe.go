@@ -1,0 +1,199 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/debootstrap"
+	"github.com/rootctl/rootctl/internal/debootstrap/recipe"
+	"github.com/rootctl/rootctl/suites"
+)
+
+func (s *selection) recipeFile() string { return cmp.Or(s.file, recipe.DefaultName) }
+
+// recipe is the one of --file, else that of the current folder, nil if there is none.
+func (s *selection) recipe() (*recipe.Recipe, error) {
+	name := s.recipeFile()
+	if s.file == "" {
+		if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+	}
+	r, err := recipe.Read(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, withHint(&flagError{fmt.Errorf("read recipe %s: %w", name, fs.ErrNotExist)}, "docs/recipes.md says what it looks like")
+	}
+	var wrong *recipe.Error
+	if errors.As(err, &wrong) {
+		return nil, &flagError{err}
+	}
+	if err != nil {
+		return nil, withHint(err, "%s is a text file that you can read", name)
+	}
+	return r, nil
+}
+
+// recipeRoot is the recipe's root of a name, nil if it has none. A broken recipe that nobody named hides no suite.
+func (s *selection) recipeRoot(a *app, name string) (*recipe.Root, error) {
+	if s.lockFile != "" {
+		return nil, nil
+	}
+	r, err := s.recipe()
+	if err != nil && s.file == "" {
+		if set, e := a.suites(); e == nil {
+			if _, e := parseName(set, name); e == nil {
+				return nil, nil
+			}
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	root, ok := r.Find(name)
+	if !ok {
+		return nil, nil
+	}
+	if err := a.checkTag(root.Tag); err != nil {
+		return nil, withHint(fmt.Errorf("%s: [root.%s]: %w", s.recipeFile(), root.Name, err), `give it another name: tag = "my-%s"`, root.Tag)
+	}
+	return root, nil
+}
+
+// recipeRequest is what a recipe's root asks for, with the flags that say where from and whom to trust.
+func (s *selection) recipeRequest(a *app, set *suites.Set, root *recipe.Root) (debootstrap.Request, error) {
+	if s.variant != "" || s.arch != "" || len(s.pockets)+len(s.components)+len(s.include)+len(s.exclude) > 0 || s.keepMirror {
+		return debootstrap.Request{}, withHint(&flagError{fmt.Errorf("what %s is made of stands in %s", root.Tag, s.recipeFile())},
+			"drop the flags that select packages, or say it there")
+	}
+	fail := func(err error) (debootstrap.Request, error) {
+		return debootstrap.Request{}, fmt.Errorf("%s: [root.%s]: %w", s.recipeFile(), root.Name, err)
+	}
+	own := *s
+	own.variant, own.arch, own.pockets, own.components = root.Variant, root.Arch, root.Pockets, root.Comps
+	own.include, own.exclude = root.Include, root.Exclude
+	if word := suiteWord(set, root.Suite); word != "" {
+		if su, err := set.Lookup(word); err == nil && su.Role == word {
+			return fail(withHint(&flagError{fmt.Errorf("suite %s moves from one release to the next", word)}, "name the release: suite = %q", su.Codename))
+		}
+	}
+	r, err := own.suiteRequest(a, set, root.Suite)
+	if err != nil {
+		return fail(err)
+	}
+	r.Tag, r.Added = root.Tag, additions(root)
+	r.Added.Salt = cmp.Or(s.salt, root.CacheSalt)
+	return r, nil
+}
+
+func additions(root *recipe.Root) (out debootstrap.Additions) {
+	for _, f := range root.Files {
+		out.Files = append(out.Files, debootstrap.AddedFile{Path: f.Path, Mode: f.Mode, Owner: f.Owner, Content: f.Content})
+	}
+	for _, h := range root.Hooks {
+		out.Hooks = append(out.Hooks, debootstrap.Hook{When: h.When, Name: h.Name, Script: h.Script, Env: h.Env, Network: h.Network})
+	}
+	return out
+}
+
+// recipeNetwork has a recipe's network be that of run, unless --net says another.
+func (s *selection) recipeNetwork(a *app, name string, net *pflag.Flag) error {
+	if net.Changed {
+		return nil
+	}
+	root, err := s.recipeRoot(a, name)
+	if err != nil || root == nil || root.Network == "" {
+		return err
+	}
+	return net.Value.Set(root.Network)
+}
+
+// buildArgs wants one name, with --lock any number, and none where there is a recipe.
+func (s *selection) buildArgs(c *cobra.Command, given []string) error {
+	if len(given) > 0 || s.lockFile != "" {
+		return s.nameArgs(c, given)
+	}
+	if _, err := os.Lstat(s.recipeFile()); err == nil || s.file != "" {
+		return nil
+	}
+	return s.nameArgs(c, given)
+}
+
+// recipeFlags are build's own flags as they go with a recipe's roots.
+type recipeFlags struct {
+	tag                    string
+	hostUsers, json, layer bool
+}
+
+// buildRecipe builds all roots of the recipe, each after the one that it extends.
+func (a *app) buildRecipe(ctx context.Context, sel *selection, fl recipeFlags) error {
+	r, err := sel.recipe()
+	if err != nil {
+		return err
+	}
+	if fl.tag != "" {
+		return withHint(&flagError{fmt.Errorf("one --tag for all roots of %s", sel.recipeFile())}, "name one root, or say tag = %q there", fl.tag)
+	}
+	set, err := a.suites()
+	if err != nil {
+		return err
+	}
+	var reqs []debootstrap.Request
+	for _, name := range r.Names() { // all are judged before one is built
+		req, err := sel.request(a, set, name)
+		if err != nil {
+			return err
+		}
+		reqs = append(reqs, req)
+	}
+	store, err := a.openStore()
+	if err != nil {
+		return err
+	}
+	var done bool
+	if done, a.enterErr = a.enterToMount(); done {
+		return nil
+	}
+	reports := []any{}
+	for _, req := range reqs {
+		report, err := a.buildOfRecipe(ctx, store, req, fl)
+		if err != nil && fl.json { // what was made before it is told, too
+			f := a.tell(ctx, err)
+			a.exit = f.Code
+			reports = append(reports, f)
+			break
+		}
+		if err != nil {
+			return err
+		}
+		reports = append(reports, report)
+	}
+	if fl.json {
+		return a.printJSON(reports)
+	}
+	return nil
+}
+
+func (a *app) buildOfRecipe(ctx context.Context, store *cache.Store, req debootstrap.Request, fl recipeFlags) (r buildReport, err error) {
+	b, err := a.build(ctx, store, req, buildOptions{hostUsers: fl.hostUsers})
+	if err != nil {
+		return r, err
+	}
+	defer b.Lease.Close()
+	if fl.layer {
+		if err := a.writeLayer(ctx, store, b); err != nil {
+			return r, err
+		}
+	}
+	if !fl.json {
+		a.closingLine(b)
+	}
+	return newBuildReport(b), nil
+}
