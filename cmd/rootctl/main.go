@@ -44,7 +44,7 @@ func execute(ctx context.Context, in *inside, args []string, tune ...func(*app))
 		a.signals.watchSignals()
 	}
 	a.verb = verbOf(args)
-	a.verbIsRun = a.verb == "run" || a.verb == "exec" // also for errors found before the verb's own code begins
+	a.verbIsRun = a.verb == "run" || a.verb == "exec" || a.verb == "each" // also for errors found before the verb's own code begins
 	root := newRootCommand(a)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)

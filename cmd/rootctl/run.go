@@ -62,9 +62,14 @@ func newRunCommand(a *app) *cobra.Command {
 			return a.run(c.Context(), &sel, &fl, name, argv)
 		},
 	}
-	f := c.Flags()
-	f.SetInterspersed(false)
-	f.SortFlags = false // what run is for comes first
+	c.Flags().SetInterspersed(false)
+	c.Flags().SortFlags = false // what run is for comes first
+	fl.register(c.Flags(), &sel)
+	return c
+}
+
+// register gives a verb the flags of run.
+func (fl *runFlags) register(f *pflag.FlagSet, sel *selection) {
 	f.StringVar(&fl.net, "net", "none", "network `mode`: none (loopback only), host, or nat (its own, behind the host's)")
 	fl.netFlags.register(f)
 	f.StringArrayVar(&fl.binds, "bind", nil, "show a folder or file of the host inside: `SRC[:DST][:ro][:idmap=identity]`, may be repeated")
@@ -82,7 +87,6 @@ func newRunCommand(a *app) *cobra.Command {
 	fl.isolationFlags.register(f)
 	sel.register(f)
 	sel.registerLock(f)
-	return c
 }
 
 // lateFlag refuses a flag of run's own behind NAME before anything is built: no command is called that.
