@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -76,6 +77,9 @@ func (s *selection) recipeRequest(a *app, set *suites.Set, root *recipe.Root) (d
 	fail := func(err error) (debootstrap.Request, error) {
 		return debootstrap.Request{}, fmt.Errorf("%s: [root.%s]: %w", s.recipeFile(), root.Name, err)
 	}
+	if root.Extends != "" {
+		return s.extending(a, set, root)
+	}
 	own := *s
 	own.variant, own.arch, own.pockets, own.components = root.Variant, root.Arch, root.Pockets, root.Comps
 	own.include, own.exclude = root.Include, root.Exclude
@@ -89,6 +93,26 @@ func (s *selection) recipeRequest(a *app, set *suites.Set, root *recipe.Root) (d
 		return fail(err)
 	}
 	r.Tag, r.Added = root.Tag, additions(root)
+	r.Added.Salt = cmp.Or(s.salt, root.CacheSalt)
+	return r, nil
+}
+
+// extending is the request of a root that extends another of its recipe: what the parent asks for, and more packages.
+func (s *selection) extending(a *app, set *suites.Set, root *recipe.Root) (r debootstrap.Request, err error) {
+	above, err := s.recipeRoot(a, root.Extends)
+	if err == nil && above == nil {
+		err = fmt.Errorf("%s has no [root.%s]", s.recipeFile(), root.Extends) // edited this moment
+	}
+	if err != nil {
+		return r, err
+	}
+	parent, err := s.recipeRequest(a, set, above)
+	if err != nil {
+		return r, err
+	}
+	r = parent
+	r.Parent, r.Tag, r.Added = &parent, root.Tag, additions(root)
+	r.Include = slices.Concat(parent.Include, root.Include)
 	r.Added.Salt = cmp.Or(s.salt, root.CacheSalt)
 	return r, nil
 }

@@ -197,6 +197,11 @@ func (j *job) findOrMake(ctx context.Context, ar packages, lock *resolved) (*Res
 			return nil, err
 		}
 	}
+	release, err := j.withBase(ctx, ar, lock) // under its own key's lock, before this one's
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	if j.req.Offline {
 		if err := j.missing(lock.Lock); err != nil {
 			return nil, err
@@ -279,7 +284,7 @@ func (j *job) inTemp(ctx context.Context, ar packages, l *resolved, use func(*ca
 	if err := os.Mkdir(tree, 0o755); err != nil {
 		return err
 	}
-	inst, err := j.install(ctx, ar, l.Lock, tree, filepath.Join(temp.Path, "log"))
+	inst, err := j.install(ctx, ar, l, tree, filepath.Join(temp.Path, "log"))
 	if err != nil {
 		return j.keepLog(err, filepath.Join(temp.Path, "log"))
 	}
@@ -289,8 +294,9 @@ func (j *job) inTemp(ctx context.Context, ar packages, l *resolved, use func(*ca
 // room is what a build takes at least: its downloads, and its packages' files as their index says, within what a .deb
 // can hold. It takes little more, and what it lacks is told when it comes to that.
 func (j *job) room(lock *Lock) (need int64) {
-	for i := range lock.Packages {
-		p := &lock.Packages[i]
+	fresh := lock.fresh()
+	for i := range fresh {
+		p := &fresh[i]
 		if !j.Store.HasDownload(p.SHA256, p.Size) {
 			need += p.Size
 		}
@@ -319,6 +325,9 @@ func (j *job) seal(ctx context.Context, temp *cache.Temp, tree string, key keyed
 	j.Progress(Event{Stage: StageHash, Done: 1, Total: 1})
 	info := l.info
 	info.Packages, info.Epoch, info.TarSize, info.Built = len(l.Packages), inst.Epoch, size, j.Now().UTC().Truncate(time.Second)
+	if l.base != nil {
+		info.Extends = l.base.Root
+	}
 	res := &Result{Root: root, Key: key.Key, Lease: lease, Info: info, Lock: l.Lock, resolve: l.key.Key, Seconds: j.seconds, Downloaded: j.downloaded.Load()}
 	err = j.keepFirst(ctx, key, res)
 	if err == nil {

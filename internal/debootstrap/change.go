@@ -78,6 +78,8 @@ func compareField(name string, was, now json.RawMessage) []Change {
 		})
 	case "hooks":
 		return compareNamed(name, was, now, hookInput.name, compareHook)
+	case "parent":
+		return []Change{{Input: name, Was: scalar(was), Now: scalar(now), Text: presence("the root it extends", scalar(was) != "", scalar(now) != "")}}
 	case "unshared":
 		return []Change{{Input: name, Text: "a hook uses the network, so no build finds another's root: cache-salt lets them"}}
 	case "indices":

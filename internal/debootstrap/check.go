@@ -36,6 +36,11 @@ func (j *job) check(ctx context.Context, ar packages, l *resolved, res *Result) 
 		return err
 	}
 	defer sl.Close()
+	release, err := j.withBase(ctx, ar, l)
+	if err != nil {
+		return err
+	}
+	defer release()
 	var m *cache.Manifest
 	var root cache.Digest
 	err = j.inTemp(ctx, ar, l, func(_ *cache.Temp, tree string, inst *Installed) error {

@@ -25,9 +25,10 @@ type downloads struct {
 }
 
 // install fetches the .debs of lock and installs them into tree at the same time.
-func (j *job) install(ctx context.Context, ar packages, lock *Lock, tree, log string) (*Installed, error) {
+func (j *job) install(ctx context.Context, ar packages, l *resolved, tree, log string) (*Installed, error) {
+	lock := l.Lock
 	d := &downloads{store: j.Store, ready: make(map[string]chan struct{}, len(lock.Packages))}
-	for _, p := range lock.Packages {
+	for _, p := range lock.fresh() {
 		d.ready[p.Name] = make(chan struct{})
 	}
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
@@ -46,7 +47,7 @@ func (j *job) install(ctx context.Context, ar packages, lock *Lock, tree, log st
 	g.Go(func() error {
 		var err error
 		inst, err = Install(ctx, lock, InstallOptions{
-			Tree: tree, Open: d.open, Exec: j.Exec, Owners: j.Owners, Log: out, Progress: j.stageTimer(), Unpacked: flush, Unvouched: j.fixed && !j.vouched,
+			Tree: tree, Open: d.open, Exec: j.Exec, Owners: j.Owners, Log: out, Progress: j.stageTimer(), Unpacked: flush, Unvouched: j.fixed && !j.vouched, Base: l.base,
 		})
 		return err
 	})
@@ -73,8 +74,9 @@ func (j *job) download(ctx context.Context, ar packages, lock *Lock, d *download
 	if n := j.toFetch(lock); n > 0 { // said before anything is unpacked
 		j.Progress(Event{Stage: StageDownload, Total: n})
 	}
-	for i := range lock.Packages {
-		p := &lock.Packages[i]
+	fresh := lock.fresh()
+	for i := range fresh {
+		p := &fresh[i]
 		if j.have(ctx, p) {
 			close(d.ready[p.Name])
 			continue
@@ -117,8 +119,9 @@ func (j *job) download(ctx context.Context, ar packages, lock *Lock, d *download
 
 // toFetch is how many bytes are not in the store, as far as the look of it goes.
 func (j *job) toFetch(lock *Lock) (n int64) {
-	for i := range lock.Packages {
-		if p := &lock.Packages[i]; !j.Store.HasDownload(p.SHA256, p.Size) {
+	fresh := lock.fresh()
+	for i := range fresh {
+		if p := &fresh[i]; !j.Store.HasDownload(p.SHA256, p.Size) {
 			n += p.Size
 		}
 	}

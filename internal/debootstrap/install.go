@@ -8,7 +8,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -44,6 +43,7 @@ type InstallOptions struct {
 	Workers   int  // packages unpacked at once; 0 is one a processor
 	// Unpacked is called when most of the tree is there and dpkg begins to configure it; may be nil.
 	Unpacked func()
+	Base     *Result // the root that the Lock extends, leased; nil if it extends none
 }
 
 // Installed is what a manifest needs beside the tree.
@@ -71,14 +71,20 @@ func Install(ctx context.Context, l *Lock, o InstallOptions) (_ *Installed, err 
 	t.KeepOwners(o.Owners)
 	in := newInstaller(l, o, t)
 	defer in.closeFiles()
+	if (l.Parent == nil) != (o.Base == nil) {
+		return nil, errors.New("install: the root that the Lock extends and the one that is there do not agree")
+	}
 	stages, err := in.stages()
 	if err != nil {
 		return nil, err
 	}
-	if err := in.seed(); err != nil {
-		return nil, err
+	if o.Base != nil {
+		stages = in.onlyFresh(stages)
+		err = in.adopt(ctx)
+	} else if err = in.seed(); err == nil {
+		err = in.firstStage(ctx, stages[0])
 	}
-	if err := in.firstStage(ctx, stages[0]); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	undo, err := in.prepare()
@@ -111,6 +117,9 @@ type installer struct {
 	nodes []unpack.Node
 	began int64 // Unix time
 
+	before int                     // packages installed in Base
+	below  map[string]*LockPackage // and which these are
+
 	mu      sync.Mutex // guards what follows
 	newest  int64
 	done    int64
@@ -137,9 +146,16 @@ func newInstaller(l *Lock, o InstallOptions, t *unpack.Tree) *installer {
 		pkgs: make(map[string]*pkg, len(l.Packages)), started: map[string]bool{},
 		began: time.Now().Unix(),
 	}
-	for i := range l.Packages {
-		p := &l.Packages[i]
-		in.pkgs[p.Name] = &pkg{LockPackage: p}
+	fresh := l.fresh()
+	for i := range fresh {
+		in.pkgs[fresh[i].Name] = &pkg{LockPackage: &fresh[i]}
+	}
+	if l.Parent != nil {
+		in.below = make(map[string]*LockPackage, len(l.Parent.Packages))
+		for i := range l.Parent.Packages {
+			p := &l.Parent.Packages[i]
+			in.below[p.Name] = p
+		}
 	}
 	return in
 }
@@ -216,13 +232,7 @@ func (in *installer) seed() error {
 	if err := in.t.Seed(dirs, links, lazy); err != nil {
 		return err
 	}
-	sorted := slices.Clone(in.lock.Packages)
-	slices.SortStableFunc(sorted, func(a, b LockPackage) int { return a.Order - b.Order })
-	available := make([]string, len(sorted))
-	for i, p := range sorted {
-		available[i] = p.Stanza
-	}
-	return in.db.Init(available)
+	return in.db.Init(in.available())
 }
 
 // open waits for a package's .deb and reads its control member.

@@ -60,10 +60,11 @@ func (in *installer) configureAll(ctx context.Context, stages [][]string) error 
 		return err
 	}
 	for i, names := range stages {
-		if err := in.preinsts(ctx, names, i > 0); err != nil {
+		later := i > 0 || in.Base != nil
+		if err := in.preinsts(ctx, names, later); err != nil {
 			return err
 		}
-		if i > 0 {
+		if later {
 			if err := in.laterStage(ctx, names); err != nil {
 				return err
 			}
@@ -71,10 +72,10 @@ func (in *installer) configureAll(ctx context.Context, stages [][]string) error 
 		if i == 0 && in.Unpacked != nil {
 			in.Unpacked()
 		}
-		if err := in.configure(ctx, i == 0 && len(stages) > 1); err != nil {
+		if err := in.configure(ctx, !later && len(stages) > 1); err != nil {
 			return err
 		}
-		if i > 0 {
+		if later {
 			continue
 		}
 		if err := in.hooks(ctx, HookEssential); err != nil {
@@ -191,8 +192,8 @@ func (in *installer) checkInstalled() error {
 		}
 		return e
 	}
-	if installed != len(in.pkgs) {
-		return fmt.Errorf("dpkg's status file has %d installed packages, not %d", installed, len(in.pkgs))
+	if want := in.before + len(in.pkgs); installed != want {
+		return fmt.Errorf("dpkg's status file has %d installed packages, not %d", installed, want)
 	}
 	return nil
 }

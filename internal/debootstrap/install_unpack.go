@@ -234,7 +234,7 @@ func (u *unpacker) settle(names []string) error {
 
 // replaces says whether package a declares that it replaces files of b.
 func (in *installer) replaces(a, b string) bool {
-	pa, pb := in.pkgs[a], in.pkgs[b]
+	pa, pb := in.known(a), in.known(b)
 	if pa == nil || pb == nil {
 		return false
 	}
@@ -257,6 +257,14 @@ func (in *installer) replaces(a, b string) bool {
 		}
 	}
 	return false
+}
+
+// known is one that is on its way, or in the root that is extended.
+func (in *installer) known(name string) *LockPackage {
+	if p := in.pkgs[name]; p != nil {
+		return p.LockPackage
+	}
+	return in.below[name]
 }
 
 // packages are what the database is to know of names.

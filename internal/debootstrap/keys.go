@@ -120,6 +120,7 @@ type rootInput struct {
 	Added    []addedInput   `json:"added,omitempty"`
 	Hooks    []hookInput    `json:"hooks,omitempty"`
 	Salt     string         `json:"cache_salt,omitempty"`
+	Parent   cache.Digest   `json:"parent,omitempty"` // its own key
 	Unshared string         `json:"unshared,omitempty"`
 }
 
@@ -134,10 +135,14 @@ func rootKey(l *Lock) keyed {
 	for i, f := range l.Files {
 		files[i] = fileInput{f.Path, f.Mode, digestOf([]byte(f.Content))}
 	}
+	var parent cache.Digest
+	if l.Parent != nil {
+		parent = rootKey(l.Parent).Key
+	}
 	rules := l.Rules
 	rules.ExtraRequired, rules.DropDepends, rules.HTTPSPackages = nil, nil, nil // these act through the packages
 	return keyOf(rootInput{kindRoot, keySchema, buildEpoch, l.Suite, l.Arch, l.Variant, l.Merged, l.Staged, rules, l.Epoch, packages, files,
-		addedInputs(l.Added), hookInputs(l.Hooks), l.Salt, l.Unshared})
+		addedInputs(l.Added), hookInputs(l.Hooks), l.Salt, parent, l.Unshared})
 }
 
 // requestInput is what the key of a request is the digest of.
@@ -159,6 +164,7 @@ type requestInput struct {
 	Added      []addedInput   `json:"added,omitempty"`
 	Hooks      []hookInput    `json:"hooks,omitempty"`
 	Salt       string         `json:"cache_salt,omitempty"`
+	Parent     cache.Digest   `json:"parent,omitempty"`
 }
 
 // requestKey names what was asked for, without what the archive says: it finds the last root of a
@@ -174,6 +180,10 @@ func requestKey(r Request) keyed {
 			kept = append(kept, withoutUser(m.URL))
 		}
 	}
+	var parent cache.Digest
+	if r.Parent != nil {
+		parent = requestKey(*r.Parent).Key
+	}
 	epoch := "auto"
 	if r.Epoch != nil {
 		epoch = fmt.Sprint(*r.Epoch)
@@ -183,5 +193,5 @@ func requestKey(r Request) keyed {
 		at = r.At.UTC().Format(time.RFC3339)
 	}
 	return keyOf(requestInput{kindRequest, keySchema, r.Suite.Codename, r.Arch, r.Variant, r.Pockets, r.Components, r.Include, r.Exclude,
-		epoch, keyring, r.NoVerify, kept, at, addedInputs(r.Added.Files), hookInputs(r.Added.Hooks), r.Added.Salt})
+		epoch, keyring, r.NoVerify, kept, at, addedInputs(r.Added.Files), hookInputs(r.Added.Hooks), r.Added.Salt, parent})
 }

@@ -71,17 +71,19 @@ var requestFields = map[string]string{
 	"Snapshot":                        "",
 	"Check":                           "", // twice the same
 	"Tag":                             "",
-	"Added.Files[].Path":              "q2",
-	"Added.Files[].Mode":              "q2",
-	"Added.Files[].Owner":             "q2",
-	"Added.Files[].Content[]":         "q2",
-	"Added.Hooks[].When":              "q2",
-	"Added.Hooks[].Name":              "", // a script may be called otherwise
-	"Added.Hooks[].Script[]":          "q2",
-	"Added.Hooks[].Env[]":             "q2",
-	"Added.Hooks[].Network":           "q2",
-	"Added.Salt":                      "q2",
-	"kept[]":                          "", // under KeepMirror alone
+	"Parent":                          "q", // acts through the Lock's
+
+	"Added.Files[].Path":      "q2",
+	"Added.Files[].Mode":      "q2",
+	"Added.Files[].Owner":     "q2",
+	"Added.Files[].Content[]": "q2",
+	"Added.Hooks[].When":      "q2",
+	"Added.Hooks[].Name":      "", // a script may be called otherwise
+	"Added.Hooks[].Script[]":  "q2",
+	"Added.Hooks[].Env[]":     "q2",
+	"Added.Hooks[].Network":   "q2",
+	"Added.Salt":              "q2",
+	"kept[]":                  "", // under KeepMirror alone
 }
 
 var lockFields = map[string]string{
@@ -140,6 +142,7 @@ var lockFields = map[string]string{
 	"Hooks[].Env[]":             "2",
 	"Hooks[].Network":           "2",
 	"Salt":                      "2",
+	"Parent":                    "2",
 	"Unshared":                  "2",
 }
 
@@ -147,7 +150,7 @@ var lockFields = map[string]string{
 // place, the mirror's rate, the number of processors, the clock (TestInstallOnAnotherDay) or the id mode (TestRootless).
 var surroundings = map[string][]string{
 	"Builder":        {"Store", "Client", "Suites", "Exec", "Now", "Log", "Progress", "Owners", "CanBuild", "Fit", "Guard"},
-	"InstallOptions": {"Tree", "Open", "Exec", "Log", "Progress", "Owners", "Unvouched", "Workers", "Unpacked"},
+	"InstallOptions": {"Tree", "Open", "Exec", "Log", "Progress", "Owners", "Unvouched", "Workers", "Unpacked", "Base"},
 }
 
 func TestEveryFieldIsJudged(t *testing.T) {
@@ -202,7 +205,9 @@ func TestEveryFieldIsJudged(t *testing.T) {
 func TestInputsHaveEveryField(t *testing.T) {
 	checkInput(t, func() *requestInput { return &requestInput{Added: []addedInput{{}}, Hooks: []hookInput{{}}} })
 	checkInput(t, func() *resolveInput { return &resolveInput{Indices: []indexInput{{}}} })
-	checkInput(t, func() *rootInput { return &rootInput{Packages: []packageInput{{}}, Files: []fileInput{{}}, Added: []addedInput{{}}, Hooks: []hookInput{{}}} })
+	checkInput(t, func() *rootInput {
+		return &rootInput{Packages: []packageInput{{}}, Files: []fileInput{{}}, Added: []addedInput{{}}, Hooks: []hookInput{{}}}
+	})
 }
 
 func checkInput[T any](t *testing.T, fresh func() *T) {

@@ -37,6 +37,7 @@ type Lock struct {
 	Added    []AddedFile   `json:"added,omitempty"`
 	Hooks    []Hook        `json:"hooks,omitempty"`
 	Salt     string        `json:"cache_salt,omitempty"`
+	Parent   *Lock         `json:"parent,omitempty"`   // of the root that this one extends, whose packages are among Packages
 	Unshared string        `json:"unshared,omitempty"` // a word of this build alone: what its hooks do is in no key
 }
 
@@ -120,7 +121,10 @@ func (l *Lock) Validate() error {
 			return fmt.Errorf("lock: bad file %q mode %#o", f.Path, f.Mode)
 		}
 	}
-	return checkAdded(l.Added, l.Hooks)
+	if err := checkAdded(l.Added, l.Hooks); err != nil {
+		return err
+	}
+	return l.checkParent()
 }
 
 // epoch returns the wanted epoch, or auto.

@@ -51,7 +51,7 @@ func (j *job) atHand() (*archive.Archive, error) {
 // missing lists the packages of a Lock that would have to be fetched, nil if there are none.
 func (j *job) missing(l *Lock) error {
 	m := &Missing{What: "packages", Of: len(l.Packages), Next: "run it once without --offline"}
-	for _, p := range l.Packages {
+	for _, p := range l.fresh() {
 		if !j.Store.HasDownload(p.SHA256, p.Size) {
 			m.Items = append(m.Items, MissingItem{p.Name + " " + p.Version, p.Path, p.Size})
 		}

@@ -40,8 +40,9 @@ type Request struct {
 	At       time.Time // as of when to read the archive, from the snapshot service; zero is now
 	Snapshot string    // the service's URLs, with {archive} and {time}; "" is the suite's
 
-	Tag   string    // what the root is to be called in the cache; "" is its plain name, if it has one
-	Added Additions // files and scripts of the user's
+	Tag    string    // what the root is to be called in the cache; "" is its plain name, if it has one
+	Parent *Request  // the root that this one extends; its packages are included in this one's
+	Added  Additions // files and scripts of the user's
 
 	kept map[string]string // the mirror each pocket was read from, once it is known
 }
@@ -94,6 +95,13 @@ func (r Request) normalize() (Request, error) {
 		}
 	}
 	var err error
+	if r.Parent != nil {
+		p, err := r.Parent.normalize()
+		if err != nil {
+			return r, err
+		}
+		r.Parent = &p
+	}
 	if r.Added, err = r.Added.normalize(); err != nil {
 		return r, err
 	}
@@ -133,7 +141,7 @@ func uniq(l []string) []string {
 
 // Plain reports whether the request is one a plain name may stand for: SUITE[-VARIANT][:ARCH].
 func (r Request) Plain() bool {
-	return len(r.Include) == 0 && len(r.Exclude) == 0 && len(r.Keyring) == 0 && !r.NoVerify && !r.KeepMirror && r.Epoch == nil && r.At.IsZero() && r.Added.none() &&
+	return len(r.Include) == 0 && len(r.Exclude) == 0 && len(r.Keyring) == 0 && !r.NoVerify && !r.KeepMirror && r.Epoch == nil && r.At.IsZero() && r.Added.none() && r.Parent == nil &&
 		(len(r.Pockets) == 0 || slices.Equal(r.Pockets, []string{"release"})) &&
 		(len(r.Components) == 0 || slices.Equal(r.Components, r.Suite.Components))
 }
@@ -183,6 +191,7 @@ type Info struct {
 	Epoch      int64        `json:"epoch"`
 	TarSize    int64        `json:"tar_size"` // bytes of the canonical tar
 	Built      time.Time    `json:"built"`
+	Extends    cache.Digest `json:"extends,omitempty"`   // the root that it was built on
 	Imported   *InfoImport  `json:"imported,omitempty"`  // not built here: all of the above is what the root says of itself
 	Committed  *InfoCommit  `json:"committed,omitempty"` // made in a container: all of the above is what the root says of itself
 }

@@ -15,13 +15,16 @@ import (
 	"github.com/rootctl/rootctl/internal/debootstrap/archive"
 	"github.com/rootctl/rootctl/internal/debootstrap/pgp"
 	"github.com/rootctl/rootctl/internal/debootstrap/resolve"
+	"github.com/rootctl/rootctl/internal/debootstrap/version"
 )
 
 // resolved is a Lock with what is known of its origin.
 type resolved struct {
 	*Lock
-	info Info
-	key  keyed // K1
+	info   Info
+	key    keyed     // K1
+	parent *resolved // of the root that it extends
+	base   *Result   // that root, leased while this one is made
 }
 
 // open reads the verified Release of every pocket from the first mirror that works.
@@ -178,6 +181,15 @@ func (j *job) resolve(ctx context.Context, ar *archive.Archive) (*resolved, erro
 	releases := lockReleases(ar)
 	l := &resolved{Lock: req.lock(c, releases), key: key}
 	l.info = req.info(releases, c.Warnings)
+	if req.Parent != nil {
+		if l.parent, err = j.above().resolve(ctx, ar); err != nil {
+			return nil, err
+		}
+		l.Lock.extend(l.parent.Lock)
+		if unmet := l.Lock.unmetBy(version.Satisfies); unmet != "" {
+			l.info.Warnings = append(l.info.Warnings, unmet)
+		}
+	}
 	return l, l.Lock.Validate()
 }
 

@@ -49,15 +49,10 @@ func (d *Database) read(name string) (string, error) {
 // of all packages, in index order; dpkg and dselect show it, and dpkg takes
 // priorities from it.
 func (d *Database) Init(available []string) error {
-	var b strings.Builder
-	for _, s := range available {
-		b.WriteString(strings.Trim(s, "\n"))
-		b.WriteString("\n\n")
-	}
 	for _, f := range []struct{ name, data string }{
 		{"info/format", "1\n"},
 		{"status", ""},
-		{"available", b.String()},
+		{"available", availableText(available)},
 		{"cmethopt", "apt apt\n"},
 	} {
 		if err := d.write(f.name, f.data, 0o644); err != nil {
@@ -65,6 +60,23 @@ func (d *Database) Init(available []string) error {
 		}
 	}
 	return nil
+}
+
+// SetAvailable writes the index's paragraphs anew, of all packages.
+func (d *Database) SetAvailable(available []string) error {
+	if err := d.write("available", availableText(available), 0o644); err != nil {
+		return fmt.Errorf("write dpkg database: %w", err)
+	}
+	return nil
+}
+
+func availableText(available []string) string {
+	var b strings.Builder
+	for _, s := range available {
+		b.WriteString(strings.Trim(s, "\n"))
+		b.WriteString("\n\n")
+	}
+	return b.String()
 }
 
 // Add records packages that have been unpacked, as "install ok unpacked", and

@@ -34,6 +34,32 @@ func (d *Database) Unfinished() (bad []State, installed int, err error) {
 	return bad, installed, nil
 }
 
+// Lists returns the paths of each package that is installed, directories among them, as its .list has them.
+func (d *Database) Lists() (map[string][]string, error) {
+	entries, err := d.t.ReadDir(AdminDir + "/info")
+	if err != nil {
+		return nil, fmt.Errorf("read dpkg's lists: %w", err)
+	}
+	out := map[string][]string{}
+	for _, e := range entries {
+		base, ok := strings.CutSuffix(e.Name, ".list")
+		if !ok || e.IsDir {
+			continue
+		}
+		text, err := d.read("info/" + e.Name)
+		if err != nil {
+			return nil, fmt.Errorf("read dpkg's lists: %w", err)
+		}
+		name, _, _ := strings.Cut(base, ":")
+		for line := range strings.Lines(text) {
+			if line = strings.TrimSuffix(line, "\n"); strings.HasPrefix(line, "/") {
+				out[name] = append(out[name], line)
+			}
+		}
+	}
+	return out, nil
+}
+
 // Diversions returns where the files of package pkg go instead of the paths it
 // ships: var/lib/dpkg/diversions, three lines an entry, ":" for a local one.
 func (d *Database) Diversions() (func(pkg string) map[string]string, error) {

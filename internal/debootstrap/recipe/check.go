@@ -183,6 +183,8 @@ func (p *parser) hooks(r *Root, at string, t rootTable, left *int64) error {
 			return p.fail(key+".when", "unknown moment %q", h.When).or("setup, essential or customize")
 		case !isNetwork(hook.Network):
 			return p.fail(key+".network", "unknown network %q", h.Network).or("none, nat or host")
+		case h.When == Essential && r.Extends != "":
+			return p.fail(key+".when", "its required packages are configured in the root that it extends").or("setup or customize, or a hook of [root." + r.Extends + "]")
 		case (h.Run != "") == (h.File != ""):
 			return p.fail(key, "want either run or file").or(`run = "commands", or file = "a script beside the recipe"`)
 		case len(h.Env) > maxList:
@@ -330,6 +332,9 @@ func (p *parser) arrange(r *Recipe) error {
 		if other, taken := tags[x.Tag]; taken {
 			return p.fail("root."+x.Name+".tag", "%s is the name of [root.%s], too", x.Tag, other)
 		}
+		if x.Tag != x.Name && slices.ContainsFunc(r.Roots, func(y Root) bool { return y.Name == x.Tag }) {
+			return p.fail("root."+x.Name+".tag", "%s is the name of [root.%s]", x.Tag, x.Tag)
+		}
 		tags[x.Tag] = x.Name
 	}
 	for len(out) < len(r.Roots) {
@@ -357,5 +362,18 @@ func (p *parser) arrange(r *Recipe) error {
 		}
 	}
 	r.Roots = out
+	inherit(out)
 	return nil
+}
+
+// inherit gives a root that says nothing of run's network that of the one it extends.
+func inherit(roots []Root) {
+	networks := map[string]string{}
+	for i := range roots {
+		x := &roots[i]
+		if x.Network == "" {
+			x.Network = networks[x.Extends]
+		}
+		networks[x.Name] = x.Network
+	}
 }
