@@ -81,6 +81,7 @@ func TestRealSuites(t *testing.T) {
 				t.Errorf("first build: %+v", b)
 			}
 			r.must(t, "run", suite, "--", "sh", "-c", consistent)
+			r.checkSbom(t, suite, b.Packages)
 			if again := r.buildSuite(t, suite); !again.Cached || again.Digest != b.Digest || again.Downloaded > 1<<20 {
 				// Servers that know no conditional requests send InRelease again, a quarter of a megabyte.
 				t.Errorf("second build: %+v, want a hit on %s with no more than InRelease fetched", again, b.Digest)
