@@ -112,6 +112,7 @@ func (s *selection) extending(a *app, set *suites.Set, root *recipe.Root) (r deb
 	}
 	r = parent
 	r.Parent, r.Tag, r.Added = &parent, root.Tag, additions(root)
+	r.Added.Sources = slices.Concat(parent.Added.Sources, r.Added.Sources)
 	r.Include = slices.Concat(parent.Include, root.Include)
 	r.Added.Salt = cmp.Or(s.salt, root.CacheSalt)
 	return r, nil
@@ -120,6 +121,9 @@ func (s *selection) extending(a *app, set *suites.Set, root *recipe.Root) (r deb
 func additions(root *recipe.Root) (out debootstrap.Additions) {
 	for _, f := range root.Files {
 		out.Files = append(out.Files, debootstrap.AddedFile{Path: f.Path, Mode: f.Mode, Owner: f.Owner, Content: f.Content})
+	}
+	for _, s := range root.Sources {
+		out.Sources = append(out.Sources, debootstrap.Source{Name: s.Name, URL: s.URL, Suite: s.Suite, Components: s.Components, Packages: s.Packages, Key: s.Key})
 	}
 	for _, h := range root.Hooks {
 		out.Hooks = append(out.Hooks, debootstrap.Hook{When: h.When, Name: h.Name, Script: h.Script, Env: h.Env, Network: h.Network})

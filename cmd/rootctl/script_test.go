@@ -59,6 +59,7 @@ func TestScripts(t *testing.T) {
 	more := mirrorEnv(t, archive)
 	maps.Copy(more, suiteEnv(t, archive))
 	maps.Copy(more, lockEnv(t, archive))
+	maps.Copy(more, toolsEnv(t, archive.Arches[0]))
 	more["LESSON"] = "--mirror=" + lessonMirror(t, archive)
 	keyring := filepath.Join(t.TempDir(), "fixture.gpg")
 	if err := os.WriteFile(keyring, archive.Keyring(), 0o644); err != nil {

@@ -19,12 +19,15 @@ const (
 
 // Additions are what a request asks for beside packages of the suite's archive. The zero value is nothing.
 type Additions struct {
-	Files []AddedFile // sorted by path
-	Hooks []Hook      // in the order to run
-	Salt  string      // stands for what hooks bring from the network
+	Files   []AddedFile // sorted by path
+	Sources []Source    // archives beside the suite's, sorted by name
+	Hooks   []Hook      // in the order to run
+	Salt    string      // stands for what hooks bring from the network
 }
 
-func (a Additions) none() bool { return len(a.Files) == 0 && len(a.Hooks) == 0 && a.Salt == "" }
+func (a Additions) none() bool {
+	return len(a.Files) == 0 && len(a.Hooks) == 0 && len(a.Sources) == 0 && a.Salt == ""
+}
 
 // AddedFile is a file of the user's that is written once all packages are configured, before the last hooks.
 type AddedFile struct {
@@ -63,6 +66,14 @@ func nonce() string {
 // normalize judges additions; equal wishes have equal forms.
 func (a Additions) normalize() (Additions, error) {
 	a.Files, a.Hooks = slices.Clone(a.Files), slices.Clone(a.Hooks)
+	a.Sources = slices.Clone(a.Sources)
+	slices.SortFunc(a.Sources, func(x, y Source) int { return strings.Compare(x.Name, y.Name) })
+	for i, s := range a.Sources {
+		a.Sources[i].Packages = uniq(s.Packages)
+		if i > 0 && a.Sources[i-1].Name == s.Name {
+			return a, &UsageError{What: fmt.Sprintf("two sources are called %s", s.Name)}
+		}
+	}
 	slices.SortFunc(a.Files, func(x, y AddedFile) int { return strings.Compare(x.Path, y.Path) })
 	moments := []string{HookSetup, HookEssential, HookCustomize} // only among those of one moment has the order a meaning
 	slices.SortStableFunc(a.Hooks, func(x, y Hook) int { return slices.Index(moments, x.When) - slices.Index(moments, y.When) })

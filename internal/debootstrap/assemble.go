@@ -21,6 +21,11 @@ func (r Request) extraBase() []string {
 			return r.Suite.Rules.HTTPSPackages
 		}
 	}
+	for _, s := range r.Added.Sources {
+		if strings.HasPrefix(s.URL, "https:") {
+			return r.Suite.Rules.HTTPSPackages
+		}
+	}
 	return nil
 }
 
@@ -149,13 +154,14 @@ func (r Request) lock(c closure, releases []LockRelease) *Lock {
 	if r.Epoch != nil {
 		epoch = strconv.FormatInt(*r.Epoch, 10)
 	}
+	lists, keys := r.sourceFiles()
 	l := &Lock{
 		Schema: LockSchema, Suite: r.Suite.Codename, Variant: r.Variant, Arch: r.Arch,
 		Merged: merged(r.Suite.Rules, r.Variant), Rules: r.Suite.Rules,
 		// Who knows what is added: scripts of systemd's kind expect that the required packages are configured.
 		Staged:   len(r.Include) > 0 || needsStages(r.Added.Hooks),
-		Releases: releases, Packages: c.Packages, Files: r.files(c, releases), Epoch: epoch,
-		Added: r.Added.Files, Hooks: r.Added.Hooks, Salt: r.Added.Salt,
+		Releases: releases, Packages: c.Packages, Files: append(r.files(c, releases), lists...), Epoch: epoch,
+		Added: withKeys(r.Added.Files, keys), Hooks: r.Added.Hooks, Salt: r.Added.Salt,
 	}
 	if r.Added.Unshared() {
 		l.Unshared = nonce()

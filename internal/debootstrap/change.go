@@ -78,6 +78,8 @@ func compareField(name string, was, now json.RawMessage) []Change {
 		})
 	case "hooks":
 		return compareNamed(name, was, now, hookInput.name, compareHook)
+	case "sources":
+		return []Change{{Input: name, Text: "sources changed"}}
 	case "parent":
 		return []Change{{Input: name, Was: scalar(was), Now: scalar(now), Text: presence("the root it extends", scalar(was) != "", scalar(now) != "")}}
 	case "unshared":

@@ -64,20 +64,21 @@ type indexInput struct {
 
 // resolveInput is what K1 is the digest of.
 type resolveInput struct {
-	Kind          string       `json:"kind"` // "resolve"
-	Schema        int          `json:"schema"`
-	Epoch         int          `json:"resolver_epoch"`
-	Suite         string       `json:"suite"`
-	Arch          string       `json:"arch"`
-	Variant       string       `json:"variant"`
-	Pockets       []string     `json:"pockets"`
-	Components    []string     `json:"components"`
-	Include       []string     `json:"include"`
-	Exclude       []string     `json:"exclude"`
-	ExtraRequired []string     `json:"extra_required"`
-	DropDepends   []string     `json:"drop_depends"`
-	ExtraBase     []string     `json:"extra_base"`
-	Indices       []indexInput `json:"indices"`
+	Kind          string        `json:"kind"` // "resolve"
+	Schema        int           `json:"schema"`
+	Epoch         int           `json:"resolver_epoch"`
+	Suite         string        `json:"suite"`
+	Arch          string        `json:"arch"`
+	Variant       string        `json:"variant"`
+	Pockets       []string      `json:"pockets"`
+	Components    []string      `json:"components"`
+	Include       []string      `json:"include"`
+	Exclude       []string      `json:"exclude"`
+	ExtraRequired []string      `json:"extra_required"`
+	DropDepends   []string      `json:"drop_depends"`
+	ExtraBase     []string      `json:"extra_base"`
+	Indices       []indexInput  `json:"indices"`
+	Sources       []sourceInput `json:"sources,omitempty"`
 }
 
 // resolveKey (K1) covers all that decides the package closure. Release bytes, signatures, dates and
@@ -85,7 +86,7 @@ type resolveInput struct {
 func resolveKey(r Request, indices []indexInput) keyed {
 	rules := r.Suite.Rules
 	return keyOf(resolveInput{kindResolve, keySchema, resolverEpoch, r.Suite.Codename, r.Arch, r.Variant, r.Pockets, r.Components,
-		r.Include, r.Exclude, rules.ExtraRequired, rules.DropDepends, r.extraBase(), indices})
+		r.Include, r.Exclude, rules.ExtraRequired, rules.DropDepends, r.extraBase(), indices, sourceInputs(r.Added.Sources)})
 }
 
 type packageInput struct {
@@ -165,6 +166,7 @@ type requestInput struct {
 	Hooks      []hookInput    `json:"hooks,omitempty"`
 	Salt       string         `json:"cache_salt,omitempty"`
 	Parent     cache.Digest   `json:"parent,omitempty"`
+	Sources    []askedSource  `json:"sources,omitempty"`
 }
 
 // requestKey names what was asked for, without what the archive says: it finds the last root of a
@@ -193,5 +195,5 @@ func requestKey(r Request) keyed {
 		at = r.At.UTC().Format(time.RFC3339)
 	}
 	return keyOf(requestInput{kindRequest, keySchema, r.Suite.Codename, r.Arch, r.Variant, r.Pockets, r.Components, r.Include, r.Exclude,
-		epoch, keyring, r.NoVerify, kept, at, addedInputs(r.Added.Files), hookInputs(r.Added.Hooks), r.Added.Salt, parent})
+		epoch, keyring, r.NoVerify, kept, at, addedInputs(r.Added.Files), hookInputs(r.Added.Hooks), r.Added.Salt, parent, askedSources(r.Added.Sources)})
 }

@@ -73,17 +73,23 @@ var requestFields = map[string]string{
 	"Tag":                             "",
 	"Parent":                          "q", // acts through the Lock's
 
-	"Added.Files[].Path":      "q2",
-	"Added.Files[].Mode":      "q2",
-	"Added.Files[].Owner":     "q2",
-	"Added.Files[].Content[]": "q2",
-	"Added.Hooks[].When":      "q2",
-	"Added.Hooks[].Name":      "", // a script may be called otherwise
-	"Added.Hooks[].Script[]":  "q2",
-	"Added.Hooks[].Env[]":     "q2",
-	"Added.Hooks[].Network":   "q2",
-	"Added.Salt":              "q2",
-	"kept[]":                  "", // under KeepMirror alone
+	"Added.Files[].Path":           "q2",
+	"Added.Files[].Mode":           "q2",
+	"Added.Files[].Owner":          "q2",
+	"Added.Files[].Content[]":      "q2",
+	"Added.Hooks[].When":           "q2",
+	"Added.Hooks[].Name":           "", // a script may be called otherwise
+	"Added.Hooks[].Script[]":       "q2",
+	"Added.Hooks[].Env[]":          "q2",
+	"Added.Hooks[].Network":        "q2",
+	"Added.Sources[].Name":         "q12",
+	"Added.Sources[].URL":          "q2", // the list of the root's apt
+	"Added.Sources[].Suite":        "q2",
+	"Added.Sources[].Components[]": "q2", // and the selection's by the indices
+	"Added.Sources[].Packages[]":   "q1",
+	"Added.Sources[].Key[]":        "q2",
+	"Added.Salt":                   "q2",
+	"kept[]":                       "", // under KeepMirror alone
 }
 
 var lockFields = map[string]string{
@@ -162,7 +168,7 @@ func TestEveryFieldIsJudged(t *testing.T) {
 	request := func() *Request {
 		r := keyRequest(t)
 		r.Mirrors = []Mirror{{URL: "http://m.example", From: "--mirror"}}
-		r.Added = Additions{Files: []AddedFile{{Path: "/x"}}, Hooks: []Hook{{When: HookCustomize, Network: "none"}}}
+		r.Added = Additions{Files: []AddedFile{{Path: "/x"}}, Hooks: []Hook{{When: HookCustomize, Network: "none"}}, Sources: []Source{{}}}
 		r.kept = map[string]string{"release": "http://m.example"}
 		return &r
 	}
@@ -203,8 +209,10 @@ func TestEveryFieldIsJudged(t *testing.T) {
 
 // TestInputsHaveEveryField flips each field of the inputs themselves: none is left out of the text that is hashed.
 func TestInputsHaveEveryField(t *testing.T) {
-	checkInput(t, func() *requestInput { return &requestInput{Added: []addedInput{{}}, Hooks: []hookInput{{}}} })
-	checkInput(t, func() *resolveInput { return &resolveInput{Indices: []indexInput{{}}} })
+	checkInput(t, func() *requestInput {
+		return &requestInput{Sources: []askedSource{{}}, Added: []addedInput{{}}, Hooks: []hookInput{{}}}
+	})
+	checkInput(t, func() *resolveInput { return &resolveInput{Indices: []indexInput{{}}, Sources: []sourceInput{{}}} })
 	checkInput(t, func() *rootInput {
 		return &rootInput{Packages: []packageInput{{}}, Files: []fileInput{{}}, Added: []addedInput{{}}, Hooks: []hookInput{{}}}
 	})

@@ -33,7 +33,11 @@ func (j *job) atHand() (*archive.Archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(lacks) == 0 {
+	ar, more, err := j.besideAtHand(ar)
+	if err != nil {
+		return nil, err
+	}
+	if lacks = append(lacks, more...); len(lacks) == 0 {
 		return ar, nil
 	}
 	m := &Missing{What: fmt.Sprintf("a root of this request (suite %s and these flags) and the indices to choose its packages by", j.req.Suite.Codename),

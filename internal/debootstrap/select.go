@@ -34,7 +34,11 @@ func (j *job) open(ctx context.Context) (*archive.Archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	return archive.Open(ctx, o)
+	ar, err := archive.Open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return j.beside(ctx, ar)
 }
 
 // archiveOptions say how to read some of the suite's pockets.
@@ -178,7 +182,7 @@ func (j *job) resolve(ctx context.Context, ar *archive.Archive) (*resolved, erro
 	} else {
 		j.mendInputs(key)
 	}
-	releases := lockReleases(ar)
+	releases := lockReleases(req.places(ar))
 	l := &resolved{Lock: req.lock(c, releases), key: key}
 	l.info = req.info(releases, c.Warnings)
 	if req.Parent != nil {
@@ -228,12 +232,12 @@ func (j *job) selectOnce(ctx context.Context, ar *archive.Archive, req Request, 
 // indexInputs lists the digests of the uncompressed indices as the signed Release states them.
 func indexInputs(r Request, ar *archive.Archive) ([]indexInput, error) {
 	var out []indexInput
-	for _, p := range ar.Pockets {
+	for _, p := range r.places(ar) {
 		if !slices.Contains(p.Release.Architectures, r.Arch) {
 			return nil, &UsageError{What: fmt.Sprintf("%s at %s has no architecture %s", r.Suite.Codename, p.Mirror, r.Arch),
 				Next: "it has " + strings.Join(p.Release.Architectures, ", ")}
 		}
-		for _, c := range r.Components {
+		for _, c := range p.comps {
 			name := c + "/binary-" + r.Arch + "/Packages"
 			f, ok := p.Release.Files[name]
 			if !ok {
@@ -250,13 +254,13 @@ func (j *job) selectPackages(ctx context.Context, ar *archive.Archive, req Reque
 	j.Progress(Event{Stage: StageIndex, Total: 1})
 	defer j.Progress(Event{Stage: StageIndex, Done: 1, Total: 1})
 	var sources []resolve.Source
-	for _, p := range ar.Pockets {
-		for _, c := range req.Components {
-			data, err := ar.Packages(ctx, p, c)
+	for _, p := range req.places(ar) {
+		for _, c := range p.comps {
+			s, err := p.index(ctx, c)
 			if err != nil {
 				return closure{}, err
 			}
-			sources = append(sources, resolve.Source{Pocket: p.Name, Component: c, Data: data})
+			sources = append(sources, s)
 		}
 	}
 	ix, err := resolve.NewIndex(sources)
@@ -301,9 +305,9 @@ func learnSums(ctx context.Context, ar *archive.Archive, set *resolve.Set) (map[
 	return learned, g.Wait()
 }
 
-func lockReleases(ar *archive.Archive) []LockRelease {
+func lockReleases(places []place) []LockRelease {
 	var out []LockRelease
-	for _, p := range ar.Pockets {
+	for _, p := range places {
 		r := p.Release
 		l := LockRelease{Pocket: p.Name, Suite: p.Suite, Origin: r.Origin, Codename: r.Codename, Mirror: withoutUser(p.Mirror),
 			Date: r.Date, Digest: r.Digest, Unverified: r.Unverified, Exceptions: r.Exceptions, KeysExpired: r.KeysExpired}

@@ -18,7 +18,11 @@ const maxPoolFile = 8 << 30
 func (a *Archive) Fetch(ctx context.Context, pocket string, f File) error {
 	p := a.Pocket(pocket)
 	if p == nil {
-		return fmt.Errorf("fetch %s: no pocket %q: %w", f.Path, pocket, ErrNotFound)
+		b, err := a.having(pocket, f.Path)
+		if err != nil {
+			return err
+		}
+		return b.Fetch(ctx, pocket, f)
 	}
 	if err := checkPath(f.Path); err != nil {
 		return err

@@ -82,6 +82,9 @@ func checkMirror(m string) error {
 // more from the next, and reports whether a Release or a mirror has changed. Nothing else may use the
 // archive meanwhile.
 func (a *Archive) Refresh(ctx context.Context) (changed bool, err error) {
+	if changed, err = a.refreshBeside(ctx); err != nil {
+		return changed, err
+	}
 	for _, p := range a.Pockets {
 		r, err := a.release(ctx, p, p.at, true)
 		switch {

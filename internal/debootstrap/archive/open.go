@@ -46,6 +46,7 @@ type Options struct {
 // Archive is an open one.
 type Archive struct {
 	Pockets []*Pocket
+	Beside  []*Archive // see With
 	o       Options
 }
 

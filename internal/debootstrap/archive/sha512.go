@@ -36,7 +36,11 @@ func (f File) Identity() cache.Digest {
 func (a *Archive) Learn(ctx context.Context, pocket string, f File) (File, error) {
 	p := a.Pocket(pocket)
 	if p == nil {
-		return f, fmt.Errorf("fetch %s: no pocket %q: %w", f.Path, pocket, ErrNotFound)
+		b, err := a.having(pocket, f.Path)
+		if err != nil {
+			return f, err
+		}
+		return b.Learn(ctx, pocket, f)
 	}
 	if err := checkPath(f.Path); err != nil {
 		return f, err

@@ -21,8 +21,8 @@ func FromLock(l *debootstrap.Lock, q debootstrap.Request) (Root, error) {
 		Paragraphs: map[string][]string{},
 		Request: Request{Components: q.Components, Include: q.Include, Exclude: q.Exclude, KeepMirror: q.KeepMirror, NoVerify: q.NoVerify,
 			Pockets: slices.DeleteFunc(slices.Clone(q.Pockets), func(p string) bool { return p == "release" })}}
-	if len(l.Added) > 0 || len(l.Hooks) > 0 || l.Salt != "" {
-		return r, errors.New("a lock file holds no files and scripts of a recipe yet")
+	if len(l.Added) > 0 || len(l.Hooks) > 0 || l.Salt != "" || l.Parent != nil || len(q.Added.Sources) > 0 {
+		return r, errors.New("a lock file cannot hold a recipe's files, scripts, sources or extends yet")
 	}
 	if !q.At.IsZero() {
 		r.Request.At = q.At.UTC().Format(AtLayout)

@@ -4,6 +4,7 @@ package resolve
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -16,6 +17,10 @@ type Source struct {
 	Pocket    string // "release", "updates", "security"
 	Component string
 	Data      string // the whole decompressed Packages file; kept alive by the Index
+	// Beside says that it is of another archive than the suite's: its packages are not those to start from, whatever
+	// their priority, and do not stand in for those of the suite that are.
+	Beside bool
+	Only   []string // the names that are taken from it; none is all
 }
 
 // Package is one paragraph of an index. All strings are parts of Source.Data.
@@ -24,6 +29,7 @@ type Package struct {
 	Pocket string
 	Stanza string // the raw paragraph
 	Order  int    // position over all sources, in the order given
+	beside bool
 }
 
 // Field returns the value of a field of the package's paragraph, "" if it has none.
@@ -56,9 +62,12 @@ func NewIndex(sources []Source) (*Index, error) {
 			if name == "" {
 				return nil, fmt.Errorf("read Packages of %s %s: paragraph %d has no Package field", s.Pocket, s.Component, order-first+1)
 			}
-			p := Package{Name: name, Pocket: s.Pocket, Stanza: stanza, Order: order}
+			p := Package{Name: name, Pocket: s.Pocket, Stanza: stanza, Order: order, beside: s.Beside}
 			order++
 			old, seen := ix.byName[name]
+			if s.Beside && (len(s.Only) > 0 && !slices.Contains(s.Only, name) || seen && old.base()) {
+				continue
+			}
 			if seen && old.Order < first { // from an earlier file
 				newer, err := supersedes(p, old)
 				if err != nil {
@@ -72,6 +81,15 @@ func NewIndex(sources []Source) (*Index, error) {
 		}
 	}
 	return ix, nil
+}
+
+// base says whether a root may start from p: what the suite itself holds for that important stays the suite's.
+func (p *Package) base() bool {
+	switch p.Field("Priority") {
+	case "required", "important", "standard":
+		return !p.beside
+	}
+	return !p.beside && p.Field("Essential") == "yes"
 }
 
 func supersedes(p, old Package) (bool, error) {
@@ -96,7 +114,7 @@ func (ix *Index) Len() int { return len(ix.byName) }
 func (ix *Index) having(field, value string) []string {
 	var out []string
 	for name, p := range ix.byName {
-		if p.Field(field) == value {
+		if !p.beside && p.Field(field) == value {
 			out = append(out, name)
 		}
 	}

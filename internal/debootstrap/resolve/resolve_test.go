@@ -18,7 +18,7 @@ func pkg(name, priority string, fields ...string) string {
 }
 
 func source(pocket, component string, paragraphs ...string) Source {
-	return Source{pocket, component, strings.Join(paragraphs, "\n")}
+	return Source{Pocket: pocket, Component: component, Data: strings.Join(paragraphs, "\n")}
 }
 
 func packageNames(ps []Package) string {
