@@ -38,7 +38,7 @@ func newBuildCommand(a *app) *cobra.Command {
 				return fmt.Errorf("build: %w", err)
 			}
 			if sel.lockFile != "" {
-				return a.buildLocked(c.Context(), &sel, lockedFlags{tag: tag, hostUsers: userns == "host", json: asJSON}, names)
+				return a.buildLocked(c.Context(), &sel, lockedFlags{tag: tag, hostUsers: userns == "host", json: asJSON, remote: &sel.remoteFlags}, names)
 			}
 			if len(names) == 0 {
 				return a.buildRecipe(c.Context(), &sel, recipeFlags{tag: tag, hostUsers: userns == "host", json: asJSON, layer: layer})
@@ -62,7 +62,7 @@ func newBuildCommand(a *app) *cobra.Command {
 			if req, err = a.settle(c.Context(), store, &sel, set, names[0], req, wrong); err != nil {
 				return err
 			}
-			b, err := a.build(c.Context(), store, req, buildOptions{tag: tag, hostUsers: userns == "host"})
+			b, err := a.build(c.Context(), store, req, buildOptions{tag: tag, hostUsers: userns == "host", remote: &sel.remoteFlags})
 			if err != nil {
 				return err
 			}
@@ -85,6 +85,7 @@ func newBuildCommand(a *app) *cobra.Command {
 	c.Flags().SortFlags = false
 	sel.register(c.Flags())
 	sel.registerLock(c.Flags())
+	sel.registerRemote(c.Flags())
 	c.Flags().BoolVar(&sel.checkUpdates, "check-updates", false, "say how many packages have security updates: reads the security pocket's index")
 	c.Flags().BoolVar(&sel.check, "check", false, "build it again, cached or not, and fail if it comes out otherwise")
 	c.Flags().BoolVar(&layer, "write-layer", false, "pack the root as an image's layer at once: the first export does it else")
@@ -108,7 +109,8 @@ func checkBuildUsers(userns string, noVerify bool) error {
 // built is a result with the name it got in the cache, "" if none.
 type built struct {
 	*debootstrap.Result
-	name string
+	name   string
+	remote string // why no root came from --cache-from, "" if none was named
 }
 
 // buildReport is build's --json object; its fields are an interface to scripts.
@@ -121,6 +123,8 @@ type buildReport struct {
 	Digest     string                   `json:"digest"`
 	Key        cache.Digest             `json:"key"`
 	Cached     bool                     `json:"cached"`
+	How        how                      `json:"how"` // cached, pulled or built
+	Why        string                   `json:"why"`
 	Packages   int                      `json:"packages"`
 	Downloaded int64                    `json:"bytes_downloaded"`
 	Mirror     string                   `json:"mirror"`
@@ -137,7 +141,7 @@ type buildReport struct {
 func newBuildReport(b *built) buildReport {
 	i := b.Info
 	r := buildReport{Name: b.name, Suite: i.Suite, Arch: i.Arch, Variant: i.Variant, Digest: "sha256:" + string(b.Root), Key: b.Key,
-		Cached: b.Cached, Checked: b.Checked, Packages: i.Packages, Downloaded: b.Downloaded, Seconds: b.Seconds, Unverified: i.Unverified, Locked: i.Locked,
+		Cached: b.Cached, How: b.how(), Why: b.why(), Checked: b.Checked, Packages: i.Packages, Downloaded: b.Downloaded, Seconds: b.Seconds, Unverified: i.Unverified, Locked: i.Locked,
 		Exceptions: i.Exceptions, Unchecked: b.Unchecked, Pockets: i.Pockets, Updates: i.Updates}
 	if len(i.Pockets) > 0 {
 		r.Mirror = i.Pockets[0].Mirror

@@ -137,6 +137,7 @@ type lockedFlags struct {
 	tag             string
 	hostUsers, json bool
 	noBuild         bool // of run
+	remote          *remoteFlags
 }
 
 // buildLocked builds roots of a lock file, one after the other.
@@ -193,7 +194,7 @@ func (a *app) buildOneLocked(ctx context.Context, store *cache.Store, r lockedRo
 	if err := checkBuildUsers(userMode(fl.hostUsers), r.lock.Unverified()); err != nil {
 		return nil, err
 	}
-	return a.build(ctx, store, r.req, buildOptions{tag: fl.tag, hostUsers: fl.hostUsers, noBuild: fl.noBuild, lock: r.lock})
+	return a.build(ctx, store, r.req, buildOptions{tag: fl.tag, hostUsers: fl.hostUsers, noBuild: fl.noBuild, lock: r.lock, remote: fl.remote})
 }
 
 func userMode(host bool) string {
@@ -210,7 +211,7 @@ func (a *app) lockedRootFor(ctx context.Context, store *cache.Store, sel *select
 		return nil, "", fmt.Errorf("run %s: %w", name, err)
 	}
 	r := roots[0]
-	b, err := a.buildOneLocked(ctx, store, r, lockedFlags{noBuild: noBuild})
+	b, err := a.buildOneLocked(ctx, store, r, lockedFlags{noBuild: noBuild, remote: &sel.remoteFlags})
 	if err != nil {
 		return nil, "", err
 	}

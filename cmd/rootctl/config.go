@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,6 +26,8 @@ import (
 //	[cache]                        # after a build, and "cache gc":
 //	max-size = "20GB"              # the most it takes; "none"
 //	max-age = "60d"                # how long a root without a name may be unused; "none"
+//	from = "HOST/REPOSITORY"       # as --cache-from
+//	to = "HOST/REPOSITORY"         # as --cache-to
 type config struct {
 	CAFile    string              `toml:"ca-file"`
 	Mirrors   map[string][]string `toml:"mirrors"`
@@ -32,6 +35,8 @@ type config struct {
 	Cache     struct {
 		MaxSize string `toml:"max-size"`
 		MaxAge  string `toml:"max-age"`
+		From    string `toml:"from"`
+		To      string `toml:"to"`
 	} `toml:"cache"`
 }
 
@@ -73,6 +78,7 @@ func (a *app) config() (config, error) {
 		if c.Cache.MaxAge != "" {
 			all.Cache.MaxAge = c.Cache.MaxAge
 		}
+		all.Cache.From, all.Cache.To = cmp.Or(c.Cache.From, all.Cache.From), cmp.Or(c.Cache.To, all.Cache.To)
 		for key, list := range c.Mirrors {
 			all.Mirrors[key] = list
 		}

@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
-	"github.com/rootctl/rootctl/internal/container"
 	"github.com/rootctl/rootctl/internal/runner"
 )
 
@@ -117,10 +116,10 @@ func (a *app) execIn(ctx context.Context, fl *execFlags, name string, argv []str
 	if status.OverMemory {
 		a.sayOverMemory(target.Spec.Limits, status.Code)
 	} else if status.Outside && status.Signal == int(unix.SIGKILL) {
-		fmt.Fprintln(a.stderr, container.KilledWith)
+		fmt.Fprintln(a.stderr, "rootctl: killed from outside, or with the container (signal 9)")
 	}
 	if status.TriedNet {
-		fmt.Fprintln(a.stderr, container.TriedNet+container.AddNetToRun)
+		fmt.Fprintln(a.stderr, triedNet+"the container needs a run with --net=host or --net=nat")
 	}
 	a.exit = status.Code
 	return nil

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/cache/oci/registry"
 	"github.com/rootctl/rootctl/internal/debootstrap"
 	"github.com/rootctl/rootctl/internal/debootstrap/archive"
 	"github.com/rootctl/rootctl/internal/debootstrap/lockfile"
@@ -101,7 +102,7 @@ func codeOf(err error) int {
 	case errors.As(err, &untrusted), errors.Is(err, archive.ErrNotTrusted):
 		return codeUntrusted
 	case errors.As(err, &unknownSuite), errors.As(err, &unknownPackage), errors.As(err, &missing),
-		errors.Is(err, archive.ErrNotFound), errors.Is(err, archive.ErrOffline), errors.Is(err, cache.ErrNotFound):
+		errors.Is(err, archive.ErrNotFound), errors.Is(err, archive.ErrOffline), errors.Is(err, cache.ErrNotFound), errors.Is(err, registry.ErrNotFound):
 		return codeNotFound
 	}
 	return codeFailed

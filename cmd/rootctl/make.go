@@ -17,6 +17,7 @@ type buildOptions struct {
 	tag       string            // for the root; "": the plain name of a plain request
 	lock      *debootstrap.Lock // build this, and not what the archive has now
 	noBuild   bool              // fail when the root is not in the cache
+	remote    *remoteFlags      // registries to pull from and push to; may be nil
 	hostUsers bool              // maintainer scripts run without a user namespace
 }
 
@@ -57,10 +58,17 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 		}
 		return err
 	}
+	remote, err := a.openRemote(ctx, store, o.remote, p.report)
+	if err != nil {
+		return nil, fmt.Errorf("build %s: %w", req.Name(hostArch()), err)
+	}
 	b := debootstrap.Builder{
 		Store: store, Client: client, Suites: set, Exec: scripts, Guard: guardTemp,
 		Now: a.now, Log: a.log(), Progress: p.report, CanBuild: canBuild,
-		Owners: scripts.owners, Fit: a.fitOwners, Witness: func() debootstrap.Witness { return a.witness(scripts) },
+		Owners: scripts.owners, Fit: a.fitOwners,
+	}
+	if remote != nil && remote.from != nil {
+		b.Remote = remote
 	}
 	var res *debootstrap.Result
 	if o.lock != nil {
@@ -107,7 +115,12 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 			return nil, err
 		}
 	}
-	return &built{res, name}, nil
+	made := &built{Result: res, name: name, remote: remote.why()}
+	if err := remote.push(ctx, made); err != nil {
+		res.Lease.Close()
+		return nil, fmt.Errorf("build %s: %w", req.Name(hostArch()), err)
+	}
+	return made, nil
 }
 
 // setName gives a root a name; a read-only cache will do if the root has it.

@@ -109,6 +109,8 @@ func plainLine(e debootstrap.Event) string {
 		return "waiting for " + e.Item
 	case debootstrap.StageIndex:
 		return "reading the package index"
+	case debootstrap.StagePull:
+		return fmt.Sprintf("pulling %s from %s", bytesText(e.Total), e.Item)
 	case debootstrap.StageDownload:
 		return "downloading " + bytesText(e.Total)
 	case debootstrap.StageUnpack:

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rootctl/rootctl/internal/cache"
-	"github.com/rootctl/rootctl/internal/container"
 	"github.com/rootctl/rootctl/internal/runner"
 )
 
@@ -81,7 +80,7 @@ func (a *app) fitOwners(l *cache.Lease) error {
 }
 
 // rootsCache is root's default cache.
-const rootsCache = container.RootsCache
+const rootsCache = "/var/cache/rootctl"
 
 // noteOtherCache tells of the cache of root, or of the user behind sudo, before a root is built that may be there.
 func (a *app) noteOtherCache(name string) {

@@ -10,10 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"github.com/rootctl/rootctl/internal/cache"
-	"github.com/rootctl/rootctl/internal/container"
 	"github.com/rootctl/rootctl/internal/runner"
 )
 
@@ -87,6 +87,7 @@ func (fl *runFlags) register(f *pflag.FlagSet, sel *selection) {
 	fl.isolationFlags.register(f)
 	sel.register(f)
 	sel.registerLock(f)
+	sel.registerRemote(f)
 }
 
 // lateFlag refuses a flag of run's own behind NAME before anything is built: no command is called that.
@@ -176,13 +177,13 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 	if status.OverMemory {
 		a.sayOverMemory(spec.Limits, status.Code)
 	} else if status.Outside {
-		fmt.Fprintln(a.stderr, container.Killed(status.Signal))
+		fmt.Fprintf(a.stderr, "rootctl: killed from outside (signal %d)\n", status.Signal)
 	}
 	if status.TriedNet {
-		fmt.Fprintln(a.stderr, container.TriedNet+container.AddNet)
+		fmt.Fprintln(a.stderr, triedNet+"add --net=host or --net=nat")
 	}
 	if status.TimedOut {
-		fmt.Fprintln(a.stderr, container.TimedOut)
+		fmt.Fprintln(a.stderr, "rootctl: the command did not end in time after the signal: killed")
 	}
 	a.reportEnd(&fl.stateFlags, status)
 	a.exit = status.Code
@@ -241,7 +242,7 @@ func (a *app) rootFor(ctx context.Context, store *cache.Store, sel *selection, n
 	} else {
 		a.say("%s is not in the cache: building it first", name)
 	}
-	b, err := a.build(ctx, store, req, buildOptions{})
+	b, err := a.build(ctx, store, req, buildOptions{remote: &sel.remoteFlags})
 	if err != nil {
 		return nil, "", err
 	}
@@ -350,7 +351,8 @@ paths:
 
 // innerEnv is the environment inside: little, and the same everywhere, but for what the user passes.
 func (a *app) innerEnv(given []string, tty, network bool) ([]string, error) {
-	env := container.Env()
+	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "USER=root", "LOGNAME=root",
+		"LANG=C.UTF-8", "container=rootctl"}
 	pass := func(name string) {
 		if v := a.getenv(name); v != "" {
 			env = append(env, name+"="+v)
@@ -379,4 +381,4 @@ func (a *app) innerEnv(given []string, tty, network bool) ([]string, error) {
 }
 
 // runSignals are forwarded to the container.
-var runSignals = container.Signals()
+var runSignals = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2}

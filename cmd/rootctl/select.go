@@ -37,6 +37,8 @@ type selection struct {
 	checkUpdates bool // of build alone
 	check        bool // of build alone
 
+	remoteFlags // of build and run
+
 	at       string
 	lockFile string // of build and run
 

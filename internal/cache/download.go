@@ -20,6 +20,7 @@ type Part struct {
 	f            *os.File
 	h            hash.Hash
 	offset, size int64
+	left         int64 // of an earlier process, where a reader begins: OpenPart's
 }
 
 // Offset is how many bytes are there: where a Range request begins.

@@ -30,7 +30,7 @@ const (
 	StageHash      = "hash"
 )
 
-// Builder makes roots. All fields but Fit, Guard, Owners, CanBuild, Witness and Progress are required.
+// Builder makes roots. All fields but Fit, Guard, Owners, CanBuild and Progress are required.
 type Builder struct {
 	Store    *cache.Store
 	Client   *fetch.Client
@@ -45,10 +45,10 @@ type Builder struct {
 	CanBuild func() error
 	// Fit makes a cached root usable for this user; one that cannot be is built anew.
 	Fit func(*cache.Lease) error
+	// Remote is asked for what is not in the cache, before it is made; may be nil.
+	Remote Remote
 	// Guard puts a temporary folder under a process that removes it should this one die.
 	Guard func(*cache.Temp) (release func(), err error)
-	// Witness, if not nil, says of a build what its result does not depend on. Times are filled in.
-	Witness func() Witness
 }
 
 // Result is a root that is there, leased: the caller closes Lease.
@@ -62,6 +62,7 @@ type Result struct {
 	Downloaded int64              // bytes that came over the network, indices included
 	Seconds    map[string]float64 // by stage; download, unpack and configure overlap
 	Unchecked  *time.Time         // set when no mirror was asked: the archive's date that was used
+	Pulled     string             // where it came from, if it came from a Remote
 	Checked    bool               // it was built twice, and came out the same
 	took       time.Duration
 	resolve    cache.Digest // K1
@@ -194,8 +195,9 @@ func (j *job) findOrMake(ctx context.Context, ar packages, lock *resolved) (*Res
 	if res, err := j.lookup(ctx, key, lock); res != nil || err != nil {
 		return res, err
 	}
-	if j.CanBuild != nil {
-		if err := j.CanBuild(); err != nil {
+	remote := j.Remote != nil && !j.req.Offline // whose root needs neither rights nor packages
+	if !remote {
+		if err := j.buildable(lock); err != nil {
 			return nil, err
 		}
 	}
@@ -205,9 +207,6 @@ func (j *job) findOrMake(ctx context.Context, ar packages, lock *resolved) (*Res
 	}
 	defer release()
 	if j.req.Offline {
-		if err := j.missing(lock.Lock); err != nil {
-			return nil, err
-		}
 		ar = nowhere{len(lock.Packages)}
 	}
 	sl, err := j.Store.LockStore(ctx) // nothing fetched from here on is collected before the record names it
@@ -223,7 +222,28 @@ func (j *job) findOrMake(ctx context.Context, ar packages, lock *resolved) (*Res
 	if res, err := j.lookup(ctx, key, lock); res != nil || err != nil { // another process may have built it
 		return res, err
 	}
+	if remote {
+		if res, err := j.pull(ctx, key, lock); res != nil || err != nil {
+			return res, err
+		}
+		if err := j.buildable(lock); err != nil {
+			return nil, err
+		}
+	}
 	return j.make(ctx, ar, key, lock)
+}
+
+// buildable says why a miss cannot be built here.
+func (j *job) buildable(lock *resolved) error {
+	if j.CanBuild != nil {
+		if err := j.CanBuild(); err != nil {
+			return err
+		}
+	}
+	if j.req.Offline {
+		return j.missing(lock.Lock)
+	}
+	return nil
 }
 
 // StageWait is told once when another process is at work that this one waits for; Item says at what.
@@ -342,7 +362,6 @@ func (j *job) seal(ctx context.Context, temp *cache.Temp, tree string, key keyed
 		res.Lease.Close()
 		return nil, err
 	}
-	j.witness(res)
 	j.mendInputs(requestKey(j.req))
 	res.took = time.Since(j.start)
 	return res, nil

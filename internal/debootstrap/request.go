@@ -192,6 +192,7 @@ type Info struct {
 	TarSize    int64        `json:"tar_size"` // bytes of the canonical tar
 	Built      time.Time    `json:"built"`
 	Extends    cache.Digest `json:"extends,omitempty"`   // the root that it was built on
+	Pulled     string       `json:"pulled,omitempty"`    // the repository that it came from, made by another machine
 	Imported   *InfoImport  `json:"imported,omitempty"`  // not built here: all of the above is what the root says of itself
 	Committed  *InfoCommit  `json:"committed,omitempty"` // made in a container: all of the above is what the root says of itself
 }

@@ -213,11 +213,15 @@ func (j *job) selectOnce(ctx context.Context, ar *archive.Archive, req Request, 
 		return closure{}, err
 	}
 	defer kl.Close()
-	var c closure
-	if ok, err := j.Store.LoadAction(key.Key, &c); err != nil || ok && len(c.Packages) > 0 {
-		return c, err
+	var known closure
+	if ok, err := j.Store.LoadAction(key.Key, &known); err != nil || ok && len(known.Packages) > 0 {
+		return known, err
 	}
-	if c, err = j.selectPackages(ctx, ar, req); err != nil {
+	c, pulled, err := j.pullClosure(ctx, key)
+	if err == nil && !pulled {
+		c, err = j.selectPackages(ctx, ar, req)
+	}
+	if err != nil {
 		return closure{}, err
 	}
 	if err = j.Store.StoreInputs(key.Key, key.Input); err == nil {

@@ -102,6 +102,16 @@ func Text(v any) []byte {
 	return b
 }
 
+// DebianOf gives a platform its Debian name, "" if Debian has none.
+func DebianOf(p Platform) string {
+	for _, arch := range []string{"amd64", "arm64", "i386", "armhf", "armel", "ppc64el", "riscv64", "s390x", "mipsel", "mips64el"} {
+		if o := PlatformOf(arch); o.Architecture == p.Architecture && (o.Variant == p.Variant || p.Variant == "") {
+			return arch
+		}
+	}
+	return ""
+}
+
 // PlatformOf gives Debian's architecture its Go name.
 func PlatformOf(debian string) Platform {
 	p := Platform{Architecture: debian, OS: "linux"}

@@ -1,1 +1,0 @@
-export PROJECT=example
