@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -135,7 +136,7 @@ func (a *app) lockNew(ctx context.Context, sel *selection, fl *lockFlags, suites
 		if err != nil {
 			return fmt.Errorf("lock %s: %w", name, err)
 		}
-		key := lockfile.Name(root.Suite, root.Variant, root.Arch)
+		key := cmp.Or(l.Request.Tag, lockfile.Name(root.Suite, root.Variant, root.Arch)) // a recipe's root has its own name
 		if _, twice := file.Roots[key]; twice {
 			return withHint(&flagError{fmt.Errorf("lock %s: %s is named twice", name, key)}, "name each root once")
 		}

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/rootctl/rootctl/internal/debootstrap/testarchive"
@@ -32,4 +36,66 @@ func toolsEnv(t *testing.T, arch string) map[string]string {
 		}
 	}
 	return env
+}
+
+const ownersRecipe = `
+[root.base]
+suite = "bionic"
+include = ["hello"]
+files = [{ path = "/etc/secret", content = "s", mode = "0640", owner = "6:8" }]
+[[root.base.hooks]]
+when = "setup"
+run = "test ! -e /etc/secret; mkdir /etc/early; chmod 2750 /etc/early"
+[[root.base.hooks]]
+when = "customize"
+run = "mkdir -p /srv/own; cp /bin/sh /srv/own/sh; chown -R 1000:1001 /srv/own; chmod 4755 /srv/own/sh; ln -s sh /srv/own/link; chown -h 7:7 /srv/own/link; ln /srv/own/sh /srv/own/hard"
+
+[root.child]
+extends = "base"
+[[root.child.hooks]]
+when = "customize"
+run = "ls -ln /etc/secret /srv/own >/etc/seen; chown 5:5 /srv/own/hard"
+`
+
+// The roots of a recipe are the same bytes whoever builds them: root, a user with id ranges, one with a single id.
+func TestRootlessRecipe(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: another user's processes")
+	}
+	f := newFixture(t)
+	file := filepath.Join(t.TempDir(), "rootctl.toml")
+	if err := os.WriteFile(file, []byte(ownersRecipe), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	digests := func(out string) (all []string) {
+		var built []buildReport
+		if err := json.Unmarshal([]byte(out), &built); err != nil || len(built) != 2 {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		for _, b := range built {
+			all = append(all, b.Name+" "+b.Digest)
+		}
+		return all
+	}
+	args := slices.Concat([]string{"build", "--json", "--file", file}, f.args[1:6])
+	out, errs, code := outcome(t, f.command(filepath.Join(t.TempDir(), "cache"), args...))
+	if code != 0 {
+		t.Fatalf("as root: %d\n%s%s", code, out, errs)
+	}
+	want := fmt.Sprint(digests(out))
+	for _, single := range []bool{false, true} {
+		t.Run(fmt.Sprintf("single id %v", single), func(t *testing.T) {
+			o := f.as(t, single)
+			own := o.bring(t, file)
+			out := o.must(t, slices.Concat([]string{"build", "--json", "--file", own}, o.args[1:6])...)
+			if got := fmt.Sprint(digests(out)); got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+			seen := o.must(t, slices.Concat([]string{"run", "--file", own}, o.args[4:6], []string{"child", "cat", "/etc/seen"})...)
+			seen = strings.Join(strings.Fields(seen), " ")
+			if !strings.Contains(seen, "-rw-r----- 1 6 8") || !strings.Contains(seen, "-rwsr-xr-x 2 1000 1001") {
+				t.Errorf("the child's hook saw\n%s", seen)
+			}
+		})
+	}
 }

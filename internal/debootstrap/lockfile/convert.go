@@ -1,7 +1,6 @@
 package lockfile
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -22,7 +21,8 @@ func FromLock(l *debootstrap.Lock, q debootstrap.Request) (Root, error) {
 		Request: Request{Components: q.Components, Include: q.Include, Exclude: q.Exclude, KeepMirror: q.KeepMirror, NoVerify: q.NoVerify,
 			Pockets: slices.DeleteFunc(slices.Clone(q.Pockets), func(p string) bool { return p == "release" })}}
 	if len(l.Added) > 0 || len(l.Hooks) > 0 || l.Salt != "" || l.Parent != nil || len(q.Added.Sources) > 0 {
-		return r, errors.New("a lock file cannot hold a recipe's files, scripts, sources or extends yet")
+		return r, &debootstrap.UsageError{What: "a lock file holds no files, scripts, sources or cache-salt of a recipe, and no root that extends another",
+			Next: "lock the roots without them; the recipe itself pins its files and scripts"}
 	}
 	if !q.At.IsZero() {
 		r.Request.At = q.At.UTC().Format(AtLayout)
