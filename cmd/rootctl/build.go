@@ -41,7 +41,7 @@ func newBuildCommand(a *app) *cobra.Command {
 				return a.buildLocked(c.Context(), &sel, lockedFlags{tag: tag, hostUsers: userns == "host", json: asJSON, remote: &sel.remoteFlags}, names)
 			}
 			if len(names) == 0 {
-				return a.buildRecipe(c.Context(), &sel, recipeFlags{tag: tag, hostUsers: userns == "host", json: asJSON, layer: layer})
+				return a.buildRecipe(c.Context(), &sel, recipeFlags{tag: tag, hostUsers: userns == "host", json: asJSON, layer: layer, remote: &sel.remoteFlags})
 			}
 			set, err := a.suites()
 			if err != nil {

@@ -158,6 +158,7 @@ func (s *selection) buildArgs(c *cobra.Command, given []string) error {
 type recipeFlags struct {
 	tag                    string
 	hostUsers, json, layer bool
+	remote                 *remoteFlags
 }
 
 // buildRecipe builds all roots of the recipe, each after the one that it extends.
@@ -210,7 +211,7 @@ func (a *app) buildRecipe(ctx context.Context, sel *selection, fl recipeFlags) e
 }
 
 func (a *app) buildOfRecipe(ctx context.Context, store *cache.Store, req debootstrap.Request, fl recipeFlags) (r buildReport, err error) {
-	b, err := a.build(ctx, store, req, buildOptions{hostUsers: fl.hostUsers})
+	b, err := a.build(ctx, store, req, buildOptions{hostUsers: fl.hostUsers, remote: fl.remote})
 	if err != nil {
 		return r, err
 	}
