@@ -99,3 +99,37 @@ func TestRootlessRecipe(t *testing.T) {
 		})
 	}
 }
+
+// A recipe's roots travel through a registry, and one that extends another comes alone.
+func TestRegistryRecipe(t *testing.T) {
+	w := newCIWorld(t)
+	r := startRegistry(t, registryWith{})
+	file := filepath.Join(t.TempDir(), "rootctl.toml")
+	if err := os.WriteFile(file, []byte(ownersRecipe), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	made := func(cache string, args ...string) string {
+		t.Helper()
+		args = slices.Concat([]string{"build", "--file", file, "--cache-required"}, args, r.args, w.args[1:6])
+		out, errs, code := w.do(cache, args...)
+		if code != 0 {
+			t.Fatalf("%v: %d\n%s%s", args, code, out, errs)
+		}
+		return out
+	}
+	one, two := t.TempDir(), t.TempDir()
+	var all []buildReport
+	if err := json.Unmarshal([]byte(made(one, "--json", "--cache-to", r.host+"/ci/roots")), &all); err != nil || len(all) != 2 {
+		t.Fatal(err, all)
+	}
+	var child buildReport
+	out := made(two, "--json", "--cache-from", r.host+"/ci/roots", "child")
+	if err := json.Unmarshal([]byte(out), &child); err != nil || child.How != howPulled || child.Digest != all[1].Digest {
+		t.Errorf("%v %+v, want %s", err, child, all[1].Digest)
+	}
+	roots, err := filepath.Glob(filepath.Join(two, "roots", "*.mtree"))
+	if err != nil || len(roots) != 1 {
+		t.Errorf("the second machine has the roots %v, %v", roots, err)
+	}
+	w.cleanLeft(two)
+}

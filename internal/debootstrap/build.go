@@ -201,6 +201,16 @@ func (j *job) findOrMake(ctx context.Context, ar packages, lock *resolved) (*Res
 			return nil, err
 		}
 	}
+	if remote && lock.parent != nil { // what is pulled needs not the root that it extends
+		res, err := j.pullAlone(ctx, key, lock)
+		if res != nil || err != nil {
+			return res, err
+		}
+		remote = false
+		if err := j.buildable(lock); err != nil {
+			return nil, err
+		}
+	}
 	release, err := j.withBase(ctx, ar, lock) // under its own key's lock, before this one's
 	if err != nil {
 		return nil, err

@@ -108,6 +108,24 @@ func (j *job) withBase(ctx context.Context, ar packages, l *resolved) (release f
 	return res.Lease.Close, nil
 }
 
+// pullAlone takes a root from the Remote, and gives the locks back if it has it not.
+func (j *job) pullAlone(ctx context.Context, key keyed, l *resolved) (*Result, error) {
+	sl, err := j.Store.LockStore(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer sl.Close()
+	kl, err := j.lockKey(ctx, key.Key, "build")
+	if err != nil {
+		return nil, err
+	}
+	defer kl.Close()
+	if res, err := j.lookup(ctx, key, l); res != nil || err != nil {
+		return res, err
+	}
+	return j.pull(ctx, key, l)
+}
+
 // adopt makes the tree of the root that is extended the one to go on with.
 func (in *installer) adopt(ctx context.Context) error {
 	nodes, err := in.Base.Lease.CopyTo(ctx, in.Tree, in.Owners)
