@@ -10,7 +10,7 @@ import (
 var groups = [...]struct{ title, verbs string }{
 	{"Make and use roots:", " run each build lock "},
 	{"Containers:", " exec ps top inspect logs stop kill wait rm diff commit "},
-	{"Look:", " ls show sbom suites doctor version manual "},
+	{"Look:", " ls show sbom provenance suites doctor version manual "},
 	{"Name and move:", " tag untag export import push pull "},
 	{"Look after the cache:", " cache "},
 }

@@ -65,7 +65,7 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 	b := debootstrap.Builder{
 		Store: store, Client: client, Suites: set, Exec: scripts, Guard: guardTemp,
 		Now: a.now, Log: a.log(), Progress: p.report, CanBuild: canBuild,
-		Owners: scripts.owners, Fit: a.fitOwners,
+		Owners: scripts.owners, Fit: a.fitOwners, Witness: func() debootstrap.Witness { return a.witness(scripts) },
 	}
 	if remote != nil && remote.from != nil {
 		b.Remote = remote

@@ -30,7 +30,7 @@ const (
 	StageHash      = "hash"
 )
 
-// Builder makes roots. All fields but Fit, Guard, Owners, CanBuild and Progress are required.
+// Builder makes roots. All fields but Fit, Guard, Owners, CanBuild, Witness and Progress are required.
 type Builder struct {
 	Store    *cache.Store
 	Client   *fetch.Client
@@ -49,6 +49,8 @@ type Builder struct {
 	Remote Remote
 	// Guard puts a temporary folder under a process that removes it should this one die.
 	Guard func(*cache.Temp) (release func(), err error)
+	// Witness, if not nil, says of a build what its result does not depend on. Times are filled in.
+	Witness func() Witness
 }
 
 // Result is a root that is there, leased: the caller closes Lease.
@@ -372,6 +374,7 @@ func (j *job) seal(ctx context.Context, temp *cache.Temp, tree string, key keyed
 		res.Lease.Close()
 		return nil, err
 	}
+	j.witness(res)
 	j.mendInputs(requestKey(j.req))
 	res.took = time.Since(j.start)
 	return res, nil

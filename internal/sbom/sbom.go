@@ -1,4 +1,4 @@
-// Package sbom writes bills of materials of roots. Plain data goes in; what comes out is a function of it: no clock, no
+// Package sbom writes bills of materials of roots, and where they came from. Plain data goes in; what comes out is a function of it: no clock, no
 // chance, no host.
 //
 // The documents are written with types of this package: those of cyclonedx-go and packageurl-go compile expressions and make
