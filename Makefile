@@ -84,7 +84,7 @@ fuzz: tools-for-tests
 lint:
 	@unformatted=$$(gofmt -l cmd internal suites); [ -z "$$unformatted" ] || { echo "not gofmt'ed: $$unformatted"; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags e2e_stretch,e2e_export ./cmd/rootctl
+	$(GO) vet -tags e2e_stretch,e2e_export,e2e_examples ./cmd/rootctl
 	$(GO) vet -tags e2e_kernel ./internal/runner
 	@[ -s .depguard.yml ] # without it depguard judges by rules of its own
 	$(TOOL) depguard ./...
@@ -96,6 +96,7 @@ vet-arches:
 
 e2e: tools-for-tests build
 	ROOTCTL_E2E=1 $(GO) test -json -timeout 60m -run 'E2E|Real' ./... | $(GO) run ./internal/reference/testsum --strict
+	$(GO) test -tags e2e_examples -count=1 -timeout 30m -v -run '^TestE2EExamples$$' ./cmd/rootctl
 
 # The long forms of tests that end processes and damage files at random; `make test` has them short.
 KILLS ?= 6000
