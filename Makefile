@@ -26,14 +26,17 @@ TOOL    := $(GO) tool -modfile=tools.mod
 
 all: build
 
-# compile FILE, LDFLAGS: the one way in which rootctl is built; the environment says for which machine.
+# compile FILE, LDFLAGS: the one way in which rootctl is built; the environment says for which machine. `go build
+# ./cmd/rootctl` makes all of it, too; here the quick program, which starts sooner, comes into the same file (internal/quick).
 define compile
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false \
-		-ldflags "$(2) -X main.release=$(VERSION) -X main.revision=$(REVISION) -X main.buildEpoch=$(EPOCH)" -o $(1) ./cmd/rootctl
+	export CGO_ENABLED=0; $(GO) build -trimpath -buildvcs=false \
+		-ldflags "$(2) -X main.release=$(VERSION) -X main.revision=$(REVISION) -X main.buildEpoch=$(EPOCH)" -o $(1).whole ./cmd/rootctl && \
+	$(GO) build -trimpath -buildvcs=false -ldflags "-s -w -T=0x10001000" -o $(1).quick ./internal/quick && \
+	env -u GOOS -u GOARCH $(GO) run ./internal/quick/join $(1).whole $(1).quick $(1) && rm $(1).whole $(1).quick
 endef
 
 build:
-	$(call compile,rootctl,)
+	@echo rootctl; $(call compile,rootctl,)
 
 # What tests and the reference tools run. Nothing is installed when all of it is there.
 TEST_PROGRAMS := git groff strace gpgv xz zstd bzip2 dpkg-deb newuidmap setpriv unshare qemu-arm-static qemu-aarch64-static mkfs.btrfs mkfs.xfs script ip useradd nft iptables-nft pasta slirp4netns nsenter ps
@@ -67,7 +70,7 @@ tools-for-tests:
 # STRICT=--strict makes a skip a failure. The tests on the real archives are among these: they run
 # where an archive can be reached, and say so loudly where not.
 test: tools-for-tests build
-	ROOTCTL_E2E=1 $(GO) test -json -timeout 30m ./... | $(GO) run ./internal/reference/testsum $(STRICT)
+	ROOTCTL_E2E=1 ROOTCTL_PROGRAM=$(CURDIR)/rootctl $(GO) test -json -timeout 30m ./... | $(GO) run ./internal/reference/testsum $(STRICT)
 
 race: tools-for-tests
 	$(GO) test -race -timeout 30m ./...

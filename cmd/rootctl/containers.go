@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/container"
 	"github.com/rootctl/rootctl/internal/runner"
 	"github.com/rootctl/rootctl/internal/runner/state"
 )
@@ -19,7 +20,7 @@ import (
 // may still name the folder of whoever called.
 func recordsPath(getenv func(string) string, uid int) string {
 	if uid == 0 {
-		return "/run/rootctl/containers"
+		return container.RootsRecords
 	}
 	if dir := getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
 		if owner, there := ownerOf(dir); there && owner == uid {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
+	"github.com/rootctl/rootctl/internal/container"
 	"github.com/rootctl/rootctl/internal/runner"
 )
 
@@ -116,10 +117,10 @@ func (a *app) execIn(ctx context.Context, fl *execFlags, name string, argv []str
 	if status.OverMemory {
 		a.sayOverMemory(target.Spec.Limits, status.Code)
 	} else if status.Outside && status.Signal == int(unix.SIGKILL) {
-		fmt.Fprintln(a.stderr, "rootctl: killed from outside, or with the container (signal 9)")
+		fmt.Fprintln(a.stderr, container.KilledWith)
 	}
 	if status.TriedNet {
-		fmt.Fprintln(a.stderr, triedNet+"the container needs a run with --net=host or --net=nat")
+		fmt.Fprintln(a.stderr, container.TriedNet+container.AddNetToRun)
 	}
 	a.exit = status.Code
 	return nil

@@ -9,12 +9,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
-	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/container"
 	"github.com/rootctl/rootctl/internal/debootstrap"
 	"github.com/rootctl/rootctl/internal/runner"
 )
@@ -164,7 +161,7 @@ func (e *executor) exec(ctx context.Context, spec runner.Spec, keep *runner.Keep
 }
 
 // idsDir is where running containers claim their id ranges.
-const idsDir = "/run/rootctl/ids"
+const idsDir = container.IDsDir
 
 // runIn runs spec in a fresh copy of the leased root; the copy is gone when it returns.
 func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease, spec runner.Spec, fl *runFlags, name string) (runner.Status, error) {
@@ -258,9 +255,8 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 	if !spec.Shifted {
 		spec.Lower = []string{lease.Tree}
 	}
-	if !spec.Shifted && !oddEtc(lease.Tree) {
-		// A layer that is there already costs less than three files made and removed.
-		if etc, err := etcLayer(store, spec); err == nil {
+	if !spec.Shifted && !container.OddEtc(lease.Tree) {
+		if etc, err := container.EtcLayer(store, &spec); err == nil {
 			defer etc.Close()
 			spec.Lower, spec.EtcBelow = []string{etc.Path, lease.Tree}, true
 			keep.Locks = append(keep.Locks, etc.LockFile())
@@ -283,39 +279,6 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 	}
 	begun = true
 	return a.withRecord(ctx, store, rec, spec, options)
-}
-
-// etcLayer is a folder of the cache that holds what a copy's /etc gets.
-func etcLayer(store *cache.Store, spec runner.Spec) (*cache.Layer, error) {
-	files := map[string][]byte{}
-	for _, f := range spec.EtcFiles() {
-		files[strings.TrimPrefix(f.Path, "/")] = f.Data
-	}
-	return store.Layer(files)
-}
-
-// oddEtc says whether a root's /etc is a folder with another mode or owner than etcLayer's, or with attributes: the
-// layer, which lies over it, would hide them.
-func oddEtc(tree string) bool {
-	var st unix.Stat_t
-	etc := filepath.Join(tree, "etc")
-	if unix.Lstat(etc, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return false // a copy gets a folder in its place anyway
-	}
-	if st.Mode&0o7777 != 0o755 || st.Uid != 0 || st.Gid != 0 {
-		return true
-	}
-	names := make([]byte, 256)
-	n, err := unix.Llistxattr(etc, names)
-	if err != nil {
-		return !errors.Is(err, unix.ENOTSUP)
-	}
-	for name := range strings.SplitSeq(string(names[:n]), "\x00") {
-		if name != "" && !strings.HasPrefix(name, "security.") { // the host's label
-			return true
-		}
-	}
-	return false
 }
 
 // warnUnverified reminds of a root that nobody's signature stands behind.

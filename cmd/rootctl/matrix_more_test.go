@@ -50,21 +50,25 @@ func (m *mode) testRefused(t *testing.T) {
 
 // testPrograms runs what leads to rootctl's own program, and looks whether it is as it was.
 func (m *mode) testPrograms(t *testing.T) {
-	before := sha256Of(t, m.probe)
+	program := m.probe
+	if file := os.Getenv(programEnv); file != "" {
+		program = file
+	}
+	before := sha256Of(t, program)
 	for _, x := range []struct {
 		name string
 		args []string
 	}{
 		{"command is /proc/self/exe", []string{"fixture", "/proc/self/exe", "true"}},
 		{"command is a link to it", []string{"links-as-programs", "/evil-cmd", "true"}},
-		{"folder is a link into /proc", []string{"--workdir", "/evil-dir", "links-as-programs", "/evil-cmd"}},
+		{"folder is a link into /proc", []string{"--workdir", "/evil-dir", "links-as-programs", "/evil-cmd", "true"}},
 		{"command begins with #!/proc/self/exe", []string{"fixture", "sh", "-c", "printf '#!/proc/self/exe\\n' > /x; chmod 755 /x; /x; (: >> /proc/self/exe) 2>&-; (: >> /proc/1/exe) 2>&-; exit 125"}},
 	} {
 		m.line(t, x.name, func(t *testing.T) {
 			if out, errs, code := m.run(t, x.args...); code == 0 { // it may be rootctl inside, which is of no use there
 				t.Errorf("exit code %d\n%s%s", code, out, errs)
 			}
-			if sha256Of(t, m.probe) != before {
+			if sha256Of(t, program) != before {
 				t.Fatal("the program was changed")
 			}
 		})

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/container"
 	"github.com/rootctl/rootctl/internal/runner"
 )
 
@@ -80,7 +81,7 @@ func (a *app) fitOwners(l *cache.Lease) error {
 }
 
 // rootsCache is root's default cache.
-const rootsCache = "/var/cache/rootctl"
+const rootsCache = container.RootsCache
 
 // noteOtherCache tells of the cache of root, or of the user behind sudo, before a root is built that may be there.
 func (a *app) noteOtherCache(name string) {

@@ -10,10 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/container"
 	"github.com/rootctl/rootctl/internal/runner"
 )
 
@@ -177,13 +177,13 @@ func (a *app) run(ctx context.Context, sel *selection, fl *runFlags, name string
 	if status.OverMemory {
 		a.sayOverMemory(spec.Limits, status.Code)
 	} else if status.Outside {
-		fmt.Fprintf(a.stderr, "rootctl: killed from outside (signal %d)\n", status.Signal)
+		fmt.Fprintln(a.stderr, container.Killed(status.Signal))
 	}
 	if status.TriedNet {
-		fmt.Fprintln(a.stderr, triedNet+"add --net=host or --net=nat")
+		fmt.Fprintln(a.stderr, container.TriedNet+container.AddNet)
 	}
 	if status.TimedOut {
-		fmt.Fprintln(a.stderr, "rootctl: the command did not end in time after the signal: killed")
+		fmt.Fprintln(a.stderr, container.TimedOut)
 	}
 	a.reportEnd(&fl.stateFlags, status)
 	a.exit = status.Code
@@ -351,8 +351,7 @@ paths:
 
 // innerEnv is the environment inside: little, and the same everywhere, but for what the user passes.
 func (a *app) innerEnv(given []string, tty, network bool) ([]string, error) {
-	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "USER=root", "LOGNAME=root",
-		"LANG=C.UTF-8", "container=rootctl"}
+	env := container.Env()
 	pass := func(name string) {
 		if v := a.getenv(name); v != "" {
 			env = append(env, name+"="+v)
@@ -381,4 +380,4 @@ func (a *app) innerEnv(given []string, tty, network bool) ([]string, error) {
 }
 
 // runSignals are forwarded to the container.
-var runSignals = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2}
+var runSignals = container.Signals()

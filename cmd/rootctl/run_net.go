@@ -21,9 +21,6 @@ const netDir = "/run/rootctl/net"
 // sweepName is argv[0] of the process that tidies the network for a rootctl that was killed.
 const sweepName = "rootctl-net"
 
-// triedNet begins the note after a command that failed without a network.
-const triedNet = "note: the command tried the network, which is off; "
-
 // netFlags are the flags of run for the network beside --net.
 type netFlags struct {
 	publish []string

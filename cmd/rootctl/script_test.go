@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"github.com/rootctl/rootctl/internal/debootstrap/testarchive"
 	"github.com/rootctl/rootctl/internal/nat"
@@ -40,7 +41,22 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	testscript.Main(m, map[string]func(){"rootctl": main})
+	testscript.Main(m, map[string]func(){"rootctl": program})
+}
+
+// programEnv names the file that the tests are to run as rootctl, which has the quick program too; without it that is the
+// test binary.
+const programEnv = "ROOTCTL_PROGRAM"
+
+func program() {
+	file := os.Getenv(programEnv)
+	if file == "" {
+		main()
+		return
+	}
+	err := unix.Exec(file, append([]string{"rootctl"}, os.Args[1:]...), os.Environ())
+	fmt.Fprintf(os.Stderr, "execute $%s: %v\n", programEnv, err)
+	os.Exit(99)
 }
 
 // TestScripts runs one script a behaviour of the command line against a signed archive on loopback whose
@@ -69,6 +85,7 @@ func TestScripts(t *testing.T) {
 		Dir:           "testdata/script",
 		UpdateScripts: os.Getenv("UPDATE") != "",
 		Setup: func(e *testscript.Env) error {
+			e.Setenv(programEnv, os.Getenv(programEnv))
 			e.Setenv("MIRROR", server.URL)
 			e.Setenv("KEYRING", keyring)
 			e.Setenv("GUARDED", strings.Replace(guarded.URL, "http://", "http://builder:s3cret-w0rd@", 1))

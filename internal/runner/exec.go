@@ -281,6 +281,9 @@ func (c *container) join(ctx context.Context, target Target, pidfd int) error {
 	}
 	err = c.childError(t)
 	runtime.KeepAlive(t)
+	if err == nil && c.opts.Started != nil {
+		err = c.opts.Started(Process{PID: c.pid})
+	}
 	return err
 }
 

@@ -1,4 +1,4 @@
-package main
+package container
 
 import (
 	"errors"
@@ -43,7 +43,7 @@ func TestOddEtc(t *testing.T) {
 			}
 			t.Fatal(err)
 		}
-		if got := oddEtc(tree); got != c.odd {
+		if got := OddEtc(tree); got != c.odd {
 			t.Errorf("%s: odd %v, want %v", c.summary, got, c.odd)
 		}
 	}

@@ -1,0 +1,90 @@
+// Command quick is the second program in rootctl's one file (internal/quick/join): run and exec of what is there already,
+// with flags that ask for nothing special. It has few packages, so it starts in half the time of the whole program.
+//
+// It only does what it does from the first to the last step as the whole program does it. For everything else it executes
+// the whole program, which begins anew: a root that is to be built, an ordinary user, a terminal, most flags, and every
+// error before the command runs. So it never has to word one.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rootctl/rootctl/internal/runner"
+)
+
+// wholeName is argv[0] by which the file's entry takes the whole program. A name of eight letters: it is compared as a
+// number.
+const wholeName = "rootctl:"
+
+// codeFailed is that of every failure of rootctl's own in run and exec.
+const codeFailed = 125
+
+// errWhole is for the whole program; nothing has been done.
+var errWhole = errors.New("for the whole program")
+
+func main() {
+	signals := make(chan os.Signal, 8)
+	code, err := perform(os.Args[1:], signals)
+	if err == nil {
+		os.Exit(code)
+	}
+	var late *lateError
+	if errors.As(err, &late) {
+		fmt.Fprintln(os.Stderr, "rootctl: "+late.Error())
+		os.Exit(codeFailed)
+	}
+	handOver(signals)
+}
+
+// lateError is one of a container whose command has run: there is nothing to begin anew.
+type lateError struct{ error }
+
+// perform does a command line and gives the exit code.
+func perform(words []string, signals chan os.Signal) (int, error) {
+	l, ok := parse(words)
+	if !ok || os.Geteuid() != 0 || !runner.Capable("SYS_ADMIN") {
+		return 0, errWhole
+	}
+	if isTerminal(0) && isTerminal(1) { // the command gets one of its own
+		return 0, errWhole
+	}
+	if l.verb == "exec" {
+		return l.exec(context.Background(), signals)
+	}
+	return l.run(context.Background(), signals)
+}
+
+func isTerminal(fd int) bool {
+	_, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	return err == nil
+}
+
+// handOver executes the whole program. What files this one has open are closed with it.
+func handOver(signals chan os.Signal) {
+	signal.Reset()
+	select {
+	case s := <-signals: // meant for what was to be started
+		if n, ok := s.(unix.Signal); ok {
+			_ = unix.Kill(os.Getpid(), n)
+		}
+	default:
+	}
+	argv := append([]string{wholeName}, os.Args[1:]...)
+	err := unix.Exec("/proc/self/exe", argv, os.Environ())
+	fmt.Fprintf(os.Stderr, "rootctl: start the whole program: %v\nhint: rootctl needs /proc, and a machine that executes this file by itself\n", err)
+	os.Exit(codeFailed)
+}
+
+// say prints lines for people.
+func say(lines []string) []string {
+	for _, l := range lines {
+		fmt.Fprintln(os.Stderr, l)
+	}
+	return nil
+}
