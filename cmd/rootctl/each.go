@@ -62,7 +62,7 @@ func registerRunsFor(f *pflag.FlagSet, fl *runFlags, sel *selection) {
 	fl.register(run, sel)
 	run.VisitAll(func(flag *pflag.Flag) {
 		switch flag.Name {
-		case "detach", "name", "keep", "tty", "json", "print-plan":
+		case "detach", "name", "keep", "rm", "tty", "json", "print-plan":
 			return // of one container, or of a terminal
 		}
 		f.AddFlag(flag)

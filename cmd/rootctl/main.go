@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/rootctl/rootctl/internal/debootstrap"
@@ -26,6 +27,9 @@ func main() {
 	}
 	if in, args := insideOf(os.Args); in != nil {
 		os.Exit(execute(context.Background(), in, args))
+	}
+	if filepath.Base(os.Args[0]) == shellName { // a link to this program, as `shell:` of a step names it
+		os.Exit(execute(context.Background(), nil, append([]string{"ci", "shell"}, os.Args[1:]...)))
 	}
 	os.Exit(execute(context.Background(), nil, os.Args[1:]))
 }

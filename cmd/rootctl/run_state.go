@@ -25,6 +25,7 @@ type stateFlags struct {
 	detach  bool
 	name    string
 	keep    bool
+	remove  bool
 	timeout time.Duration
 	json    bool
 }
@@ -33,6 +34,7 @@ func (s *stateFlags) register(f *pflag.FlagSet) {
 	f.BoolVarP(&s.detach, "detach", "d", false, "go on without this terminal: print the container's ID; it is kept until rootctl rm")
 	f.StringVar(&s.name, "name", "", "call the container `NAME`")
 	f.BoolVar(&s.keep, "keep", false, "keep the copy and the record until rootctl rm")
+	f.BoolVar(&s.remove, "rm", false, "with -d: keep neither the copy nor the record when it ends")
 	f.DurationVar(&s.timeout, "timeout", 0, "stop the command after a `time` like 90s or 1h, with exit code 124")
 	f.BoolVar(&s.json, "json", false, "with -d print JSON; else how the command ended, as JSON on stderr")
 }
@@ -43,6 +45,9 @@ func (s *stateFlags) check(inMemory bool) error {
 	}
 	if s.timeout < 0 {
 		return withHint(&flagError{fmt.Errorf("--timeout %v is negative", s.timeout)}, "--timeout 90s")
+	}
+	if s.keep && s.remove {
+		return withHint(&flagError{errors.New("--keep and --rm contradict each other")}, "drop one of the two")
 	}
 	if s.keep && inMemory {
 		return withHint(&flagError{errors.New("--keep needs a copy on disk")}, "leave out --upper=tmpfs")
@@ -107,7 +112,7 @@ func (a *app) newRecord(fl *stateFlags, name string, lease *cache.Lease, store *
 	}
 	if err == nil {
 		c := &state.Container{Name: fl.name, Root: string(lease.Root), RootName: name, Created: a.now(), Detached: a.monitor,
-			Keep: fl.keep || a.monitor, Cache: store.Dir(), Monitor: os.Getpid()}
+			Keep: fl.keep || a.monitor && !fl.remove, Cache: store.Dir(), Monitor: os.Getpid()}
 		if fl.name != "" { // else it is written down later, when there is time
 			r.monitorStart(c)
 		}

@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	testscript.Main(m, map[string]func(){"rootctl": program})
+	testscript.Main(m, map[string]func(){"rootctl": program, shellName: program})
 }
 
 // programEnv names the file that the tests are to run as rootctl, which has the quick program too; without it that is the
@@ -54,7 +54,7 @@ func program() {
 		main()
 		return
 	}
-	err := unix.Exec(file, append([]string{"rootctl"}, os.Args[1:]...), os.Environ())
+	err := unix.Exec(file, append([]string{filepath.Base(os.Args[0])}, os.Args[1:]...), os.Environ())
 	fmt.Fprintf(os.Stderr, "execute $%s: %v\n", programEnv, err)
 	os.Exit(99)
 }
