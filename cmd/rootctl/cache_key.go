@@ -45,7 +45,7 @@ func newCacheKeyCommand(a *app) *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return a.printJSON(oneOrList(all))
+				return a.printJSON(newKeyReport(keyInputs(names, all)))
 			}
 			return a.printKeys(names, all)
 		},
@@ -53,7 +53,7 @@ func newCacheKeyCommand(a *app) *cobra.Command {
 	c.Flags().SortFlags = false
 	sel.register(c.Flags())
 	sel.registerLock(c.Flags())
-	c.Flags().BoolVar(&asJSON, "json", false, "print the keys and their inputs as JSON: one object, or a list of them for several suites")
+	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object: a key for a CI system's cache of all these roots, restore-keys, and what they are made of")
 	return c
 }
 

@@ -23,19 +23,13 @@ func (a *app) lockedKeys(sel *selection, names []string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	type entry struct {
-		Lock string `json:"lock"`
-		*debootstrap.Keys
-	}
 	var titles []string
 	var all []*debootstrap.Keys
-	var entries []entry
 	for _, r := range roots {
-		keys := debootstrap.KeysOfLock(r.lock)
-		titles, all, entries = append(titles, r.name), append(all, keys), append(entries, entry{r.name, keys})
+		titles, all = append(titles, r.name), append(all, debootstrap.KeysOfLock(r.lock))
 	}
 	if asJSON {
-		return a.printJSON(lockedOneOrList(names, entries))
+		return a.printJSON(newKeyReport(keyInputs(titles, all)))
 	}
 	return a.printKeys(titles, all)
 }

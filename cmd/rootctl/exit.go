@@ -10,6 +10,7 @@ import (
 
 	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/internal/cache/oci/registry"
+	"github.com/rootctl/rootctl/internal/cache/parcel"
 	"github.com/rootctl/rootctl/internal/debootstrap"
 	"github.com/rootctl/rootctl/internal/debootstrap/archive"
 	"github.com/rootctl/rootctl/internal/debootstrap/lockfile"
@@ -96,10 +97,11 @@ func codeOf(err error) int {
 	var missing *notFound
 	var flag *flagError
 	var badLock *lockfile.Error
+	var parcelDamaged *parcel.DamagedError
 	switch {
 	case errors.As(err, &usage), errors.As(err, &flag), errors.As(err, &badLock):
 		return codeUsage
-	case errors.As(err, &untrusted), errors.Is(err, archive.ErrNotTrusted):
+	case errors.As(err, &untrusted), errors.Is(err, archive.ErrNotTrusted), errors.As(err, &parcelDamaged):
 		return codeUntrusted
 	case errors.As(err, &unknownSuite), errors.As(err, &unknownPackage), errors.As(err, &missing),
 		errors.Is(err, archive.ErrNotFound), errors.Is(err, archive.ErrOffline), errors.Is(err, cache.ErrNotFound), errors.Is(err, registry.ErrNotFound):

@@ -14,6 +14,7 @@ import (
 
 // failure is what --json prints on stdout in the place of a result; its fields are an interface to scripts.
 type failure struct {
+	Name    string                    `json:"name,omitempty"` // in a list of ensure: what was asked for
 	Lock    string                    `json:"lock,omitempty"` // in a list: the root of the lock file that failed
 	Error   string                    `json:"error"`
 	Hint    string                    `json:"hint,omitempty"`

@@ -8,7 +8,7 @@ import (
 
 // groups are the headings of rootctl --help and the verbs below each.
 var groups = [...]struct{ title, verbs string }{
-	{"Make and use roots:", " run each ci build lock "},
+	{"Make and use roots:", " run each ci build ensure lock "},
 	{"Containers:", " exec ps top inspect logs stop kill wait rm diff commit "},
 	{"Look:", " ls show sbom provenance suites doctor version manual "},
 	{"Name and move:", " tag untag export import push pull "},

@@ -19,6 +19,8 @@ type buildOptions struct {
 	noBuild   bool              // fail when the root is not in the cache
 	remote    *remoteFlags      // registries to pull from and push to; may be nil
 	hostUsers bool              // maintainer scripts run without a user namespace
+	caught    bool              // the caller catches signals
+	beside    string            // others are built at the same time: lines with this name before them, no bar
 }
 
 // build runs one build with progress painted, and names the root. The result's lease is the caller's.
@@ -32,7 +34,9 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 			return nil, err
 		}
 	}
-	defer a.catchSignals()()
+	if !o.caught {
+		defer a.catchSignals()()
+	}
 	if req.NoVerify {
 		a.warn("--no-verify: nobody checks who made this archive, and its scripts run in the build")
 	}
@@ -44,7 +48,7 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 	if err != nil {
 		return nil, err
 	}
-	p := a.startProgress()
+	p := a.startProgressOf(o.beside)
 	defer p.close()
 	scripts := &executor{log: a.log(), note: a.say, inside: a.inside, owners: a.newOwners(), hostUsers: o.hostUsers, linux32: runner.Sisters(hostArch(), req.Arch), network: hookNetwork{a}}
 	canBuild := func() (err error) {
@@ -70,14 +74,15 @@ func (a *app) build(ctx context.Context, store *cache.Store, req debootstrap.Req
 	if remote != nil && remote.from != nil {
 		b.Remote = remote
 	}
-	var res *debootstrap.Result
-	if o.lock != nil {
-		res, err = b.BuildLocked(ctx, o.lock, req, o.hostUsers)
-	} else {
-		res, err = b.Build(ctx, req)
+	try := func() (*debootstrap.Result, error) {
+		if o.lock != nil {
+			return b.BuildLocked(ctx, o.lock, req, o.hostUsers)
+		}
+		return b.Build(ctx, req)
 	}
+	res, err := try()
 	if err != nil && a.makeRoom(ctx, store, err) {
-		res, err = b.Build(ctx, req)
+		res, err = try()
 	}
 	p.close()
 	if errors.Is(err, context.Canceled) && p.downloaded() {

@@ -70,8 +70,12 @@ func TestCachesNeverMix(t *testing.T) {
 	}
 	theirs := o.must(t, append([]string{"cache", "key", "--json", "--offline"}, o.keyring()...)...)
 	ours := f.offlineKeys(t, roots)
-	var a, b map[string]json.RawMessage
-	if json.Unmarshal([]byte(theirs), &a) != nil || json.Unmarshal([]byte(ours), &b) != nil || string(a["root"]) != string(b["root"]) || string(a["resolve"]) != string(b["resolve"]) || len(a["root"]) < 100 {
+	var x, y struct{ Inputs []map[string]json.RawMessage }
+	if json.Unmarshal([]byte(theirs), &x) != nil || json.Unmarshal([]byte(ours), &y) != nil || len(x.Inputs) != 1 || len(y.Inputs) != 1 {
+		t.Fatalf("no keys:\n%s\n%s", theirs, ours)
+	}
+	a, b := x.Inputs[0], y.Inputs[0]
+	if string(a["root"]) != string(b["root"]) || string(a["resolve"]) != string(b["resolve"]) || len(a["root"]) < 100 {
 		t.Errorf("a user's build has other keys than root's:\n%s\n%s", theirs, ours)
 	}
 	for _, word := range []string{version(), roots, o.home, f.server.URL, "/tmp"} {

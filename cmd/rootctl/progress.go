@@ -29,6 +29,7 @@ const barSteps = 1000
 // Workers only report; a ticker paints.
 type progress struct {
 	a     *app
+	of    string                   // stands before each line, "" where nothing else is built meanwhile
 	bar   *progressbar.ProgressBar // nil: plain lines
 	stop  chan struct{}
 	done  sync.WaitGroup
@@ -41,8 +42,15 @@ type progress struct {
 	started time.Time // of the download
 }
 
-func (a *app) startProgress() *progress {
+func (a *app) startProgress() *progress { return a.startProgressOf("") }
+
+// startProgressOf tells the lines of builds that go on beside each other by their names.
+func (a *app) startProgressOf(name string) *progress {
 	p := &progress{a: a, seen: make(map[string]debootstrap.Event), stop: make(chan struct{})}
+	if name != "" {
+		p.of = name + ": "
+		return p
+	}
 	if a.quiet || !term.IsTerminal(int(a.stderr.Fd())) {
 		return p
 	}
@@ -64,7 +72,7 @@ func (p *progress) report(e debootstrap.Event) {
 		if p.bar != nil {
 			_ = p.bar.Clear() // the bar only writes to stderr
 		}
-		p.a.say("note: %s", e.Item)
+		p.a.say("%snote: %s", p.of, e.Item)
 		return
 	}
 	_, known := p.seen[e.Stage]
@@ -81,7 +89,7 @@ func (p *progress) report(e debootstrap.Event) {
 			_ = p.bar.Clear() // the bar only writes to stderr
 		}
 		if line := plainLine(e); line != "" {
-			p.a.say("%s", line)
+			p.a.say("%s%s", p.of, line)
 		}
 	}
 }
