@@ -155,7 +155,7 @@ var lockFields = map[string]string{
 // What a Builder and Install work with beside the request and the Lock. None of it may change the bytes: not the cache's
 // place, the mirror's rate, the number of processors, the clock (TestInstallOnAnotherDay) or the id mode (TestRootless).
 var surroundings = map[string][]string{
-	"Builder":        {"Store", "Client", "Suites", "Exec", "Now", "Log", "Progress", "Owners", "CanBuild", "Fit", "Guard"},
+	"Builder":        {"Store", "Client", "Suites", "Exec", "Now", "Log", "Progress", "Owners", "CanBuild", "Fit", "Remote", "Guard", "Witness"},
 	"InstallOptions": {"Tree", "Open", "Exec", "Log", "Progress", "Owners", "Unvouched", "Workers", "Unpacked", "Base"},
 }
 
