@@ -14,6 +14,7 @@ func newCacheCommand(a *app) *cobra.Command {
 	c.AddCommand(newCacheDfCommand(a))
 	c.AddCommand(newCacheGCCommand(a))
 	c.AddCommand(newCacheVerifyCommand(a))
+	c.AddCommand(newCachePruneCommand(a))
 	c.AddCommand(newCacheSaveCommand(a))
 	c.AddCommand(newCacheRestoreCommand(a))
 	return c

@@ -17,6 +17,7 @@ type CollectOptions struct {
 	MaxAge  time.Duration // how long a root may be unused; 0: for ever
 	Free    int64         // bytes to make free, whatever the bounds: the disk is full
 	All     bool          // all that is not in use, named roots too
+	Bare    bool          // all that the named roots can be used without: other roots, downloads, images, layers, logs
 	DryRun  bool          // only say what would go
 
 	Wait     time.Duration           // for other collections and for builders to end
@@ -199,7 +200,7 @@ func (c *collection) measure(sweep bool) error {
 				c.was += bytes
 				if d := Digest(n); sweep && (k.kind == KindDownload || k.kind == KindBlob) && d.Valid() {
 					c.size[d] += bytes
-					if c.o.All || c.live.count[d] == 0 {
+					if c.o.All || c.o.Bare || c.live.count[d] == 0 {
 						c.sum -= bytes // goes anyway
 					}
 				}
@@ -219,6 +220,8 @@ func (c *collection) evict(ctx context.Context, roots []RootUsage, oldest time.T
 			why = "all: " + strings.Join(r.Names, " ")
 		case c.o.All:
 			why = "all"
+		case c.o.Bare && len(r.Names) == 0:
+			why = "no name"
 		case len(r.Names) == 0 && r.Used.Before(oldest):
 			why = "no name, last used on " + r.Used.UTC().Format(time.DateOnly)
 		}
@@ -265,7 +268,7 @@ func (c *collection) take(ctx context.Context, r RootUsage, why string) error {
 	c.del += int64(r.entries)
 	if c.live != nil {
 		c.rest = append(c.rest, c.live.drop(r.Digest, func(d Digest) { // goes along, with nobody left to name it
-			if n := c.size[d]; n > 0 && !c.o.All {
+			if n := c.size[d]; n > 0 && !c.o.All && !c.o.Bare {
 				c.sum -= n
 			}
 		})...)

@@ -54,6 +54,8 @@ func (c *collection) sweepUnnamed() error {
 			d, why := Digest(n), "no record of a root that is there names it"
 			if c.o.All {
 				why = "all"
+			} else if c.o.Bare {
+				why = "a root can be used without"
 			} else if d.Valid() && c.live.count[d] > 0 {
 				continue
 			}
@@ -63,7 +65,7 @@ func (c *collection) sweepUnnamed() error {
 			}
 		}
 	}
-	for _, l := range stale(c.rest, c.o.All) {
+	for _, l := range stale(c.rest, c.o.All || c.o.Bare) {
 		if err := c.away(Item{KindRecord, l.path, l.bytes, "of no root that is there"}, c.s.path(l.path)); err != nil {
 			return err
 		}
@@ -148,7 +150,7 @@ func (c *collection) oldest(folder, kind string, keep int, hold func(path string
 	}
 	slices.SortStableFunc(names, func(a, b string) int { return made[b].Compare(made[a]) })
 	why := "older than the newest " + strconv.Itoa(keep)
-	if c.o.All {
+	if c.o.All || c.o.Bare {
 		keep, why = 0, "all"
 	}
 	for _, n := range names[min(keep, len(names)):] {
