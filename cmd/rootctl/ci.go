@@ -10,7 +10,7 @@ func newCICommand(a *app) *cobra.Command {
 		Short: "steps of continuous integration in a root",
 		Long:  "ci has what continuous integration calls: a shell for the steps of a job, and the end of it.",
 	}
-	c.AddCommand(newCIShellCommand(a), newCIEndCommand(a))
+	c.AddCommand(newCIShellCommand(a), newCIEndCommand(a), newCIInitCommand(a))
 	return c
 }
 

@@ -81,6 +81,10 @@ func TestScripts(t *testing.T) {
 	if err := os.WriteFile(keyring, archive.Keyring(), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	repo, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
 		UpdateScripts: os.Getenv("UPDATE") != "",
@@ -88,6 +92,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv(programEnv, os.Getenv(programEnv))
 			e.Setenv("MIRROR", server.URL)
 			e.Setenv("KEYRING", keyring)
+			e.Setenv("REPO", repo)
 			e.Setenv("GUARDED", strings.Replace(guarded.URL, "http://", "http://builder:s3cret-w0rd@", 1))
 			e.Setenv("WRONG", strings.Replace(guarded.URL, "http://", "http://builder:wr0ng-w0rd@", 1))
 			e.Setenv("PLAIN", guarded.URL)
