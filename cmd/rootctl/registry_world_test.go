@@ -156,7 +156,6 @@ func dockerConfig(t *testing.T, host, password string) string {
 type meddler struct {
 	host string
 	mu   sync.Mutex
-	seen []string // METHOD path
 	// answer handles a request, or says that the registry is to.
 	answer func(w http.ResponseWriter, r *http.Request, real http.Handler) bool
 }
@@ -164,14 +163,11 @@ type meddler struct {
 func meddle(t *testing.T, r *realRegistry) *meddler {
 	t.Helper()
 	m := &meddler{}
-	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: strings.Replace(r.host, "localhost", "127.0.0.1", 1)})
-	director := proxy.Director
-	proxy.Director = func(q *http.Request) {
-		host := q.Host
-		director(q)
-		q.Host = host // which uploads are sent to again
-	}
-	proxy.ErrorLog = nil
+	to := &url.URL{Scheme: "http", Host: strings.Replace(r.host, "localhost", "127.0.0.1", 1)}
+	proxy := &httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) {
+		p.SetURL(to)
+		p.Out.Host = p.In.Host // which uploads are sent to again
+	}}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -179,7 +175,6 @@ func meddle(t *testing.T, r *realRegistry) *meddler {
 	m.host = fmt.Sprintf("localhost:%d", l.Addr().(*net.TCPAddr).Port)
 	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		m.mu.Lock()
-		m.seen = append(m.seen, q.Method+" "+q.URL.Path)
 		answer := m.answer
 		m.mu.Unlock()
 		if answer == nil || !answer(w, q, proxy) {
@@ -194,19 +189,7 @@ func meddle(t *testing.T, r *realRegistry) *meddler {
 func (m *meddler) set(answer func(w http.ResponseWriter, r *http.Request, real http.Handler) bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.answer, m.seen = answer, nil
-}
-
-// count of the requests whose method and path have a text in them.
-func (m *meddler) count(text string) (n int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, s := range m.seen {
-		if strings.Contains(s, text) {
-			n++
-		}
-	}
-	return n
+	m.answer = answer
 }
 
 // recorded is the real answer to a request.

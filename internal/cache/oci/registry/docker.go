@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -28,7 +27,11 @@ type dockerConfig struct {
 // A Helper runs docker-credential-NAME get with host on its standard input, and returns what it writes, bounded.
 type Helper func(ctx context.Context, program, host string) ([]byte, error)
 
-var helperName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+// helperName holds for what may be a part of a program's name, and no path.
+func helperName(s string) bool {
+	return s != "" && len(s) <= 64 && s[0] != '.' && s[0] != '-' &&
+		strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == ""
+}
 
 // DockerLogin finds logins as Docker's configuration file says: a host's helper, else the helper of all, else what stands
 // in the file. No error has anything of a login in it.
@@ -86,7 +89,7 @@ func hostOf(key string) string {
 }
 
 func helped(ctx context.Context, run Helper, name, host string) (Login, error) {
-	if !helperName.MatchString(name) {
+	if !helperName(name) {
 		return Login{}, errors.New("docker's configuration names a credential helper by no name of a program")
 	}
 	out, err := run(ctx, "docker-credential-"+name, host)
