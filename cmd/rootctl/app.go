@@ -81,7 +81,7 @@ func newRootCommand(a *app) *cobra.Command {
 		return c
 	}
 	c.AddCommand(newRunCommand(a), newExecCommand(a))
-	c.AddCommand(newEachCommand(a), newCICommand(a), newBuildCommand(a), newEnsureCommand(a), newLockCommand(a), newLsCommand(a), newShowCommand(a),
+	c.AddCommand(newEachCommand(a), newCICommand(a), newBuildCommand(a), newEnsureCommand(a), newBundleCommand(a), newLockCommand(a), newLsCommand(a), newShowCommand(a),
 		newTagCommand(a), newUntagCommand(a), newSuitesCommand(a), newExportCommand(a), newImportCommand(a), newPushCommand(a), newPullCommand(a), newCacheCommand(a), newDoctorCommand(a),
 		newVersionCommand(a), newManualCommand(a), newSbomCommand(a), newProvenanceCommand(a))
 	c.AddCommand(newPsCommand(a), newTopCommand(a), newInspectCommand(a), newLogsCommand(a), newStopCommand(a), newKillCommand(a), newWaitCommand(a), newRmCommand(a), newDiffCommand(a), newCommitCommand(a))

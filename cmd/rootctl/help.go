@@ -11,7 +11,7 @@ var groups = [...]struct{ title, verbs string }{
 	{"Make and use roots:", " run each ci build ensure lock "},
 	{"Containers:", " exec ps top inspect logs stop kill wait rm diff commit "},
 	{"Look:", " ls show sbom provenance suites doctor version manual "},
-	{"Name and move:", " tag untag export import push pull "},
+	{"Name and move:", " tag untag export import bundle push pull "},
 	{"Look after the cache:", " cache "},
 }
 
