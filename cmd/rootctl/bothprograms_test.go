@@ -96,6 +96,7 @@ func TestBothPrograms(t *testing.T) {
 			t.Errorf("%q: code %d, want %d\n-- stderr\n%s-- want\n%s-- stdout\n%s-- want\n%s", words, code, wantCode, errs, wantErrs, out, wantOut)
 		}
 	}
+	testShellOfVerbs(t, one, env, do)
 	testBothRecords(t, state, func(program string) *exec.Cmd {
 		return &exec.Cmd{Path: one, Args: []string{program, "run", "both", "sh", "-c", "echo up; cat"}, Env: env}
 	})

@@ -45,6 +45,7 @@ func TestRootlessContainers(t *testing.T) {
 			t.Run("wait", o.testWait)
 			t.Run("commit", o.testCommit)
 			t.Run("terminal", o.testDetachedTerminal)
+			t.Run("ci", o.testCI)
 			t.Run("rm", o.testRm)
 			t.Run("no runtime folder", o.testNoRuntimeFolder)
 			o.checkGone(t)

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -22,6 +23,9 @@ import (
 // number.
 const wholeName = "rootctl:"
 
+// shellName is the link by which a step of GitHub's calls rootctl: its first word is a root's name, not a verb.
+const shellName = "rootctl-shell"
+
 // codeFailed is that of every failure of rootctl's own in run and exec.
 const codeFailed = 125
 
@@ -30,6 +34,9 @@ var errWhole = errors.New("for the whole program")
 
 func main() {
 	signals := make(chan os.Signal, 8)
+	if filepath.Base(os.Args[0]) == shellName { // the entry looks at the first word alone: a root may be called run
+		handOver(signals, append([]string{"ci", "shell"}, os.Args[1:]...))
+	}
 	code, err := perform(os.Args[1:], signals)
 	if err == nil {
 		os.Exit(code)
@@ -39,7 +46,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "rootctl: "+late.Error())
 		os.Exit(codeFailed)
 	}
-	handOver(signals)
+	handOver(signals, os.Args[1:])
 }
 
 // lateError is one of a container whose command has run: there is nothing to begin anew.
@@ -65,8 +72,8 @@ func isTerminal(fd int) bool {
 	return err == nil
 }
 
-// handOver executes the whole program. What files this one has open are closed with it.
-func handOver(signals chan os.Signal) {
+// handOver executes the whole program with words. What files this one has open are closed with it.
+func handOver(signals chan os.Signal, words []string) {
 	signal.Reset()
 	select {
 	case s := <-signals: // meant for what was to be started
@@ -75,7 +82,7 @@ func handOver(signals chan os.Signal) {
 		}
 	default:
 	}
-	argv := append([]string{wholeName}, os.Args[1:]...)
+	argv := append([]string{wholeName}, words...)
 	err := unix.Exec("/proc/self/exe", argv, os.Environ())
 	fmt.Fprintf(os.Stderr, "rootctl: start the whole program: %v\nhint: rootctl needs /proc, and a machine that executes this file by itself\n", err)
 	os.Exit(codeFailed)
