@@ -5,7 +5,7 @@
 # make bench      writes the table in docs/performance.md
 # make soak       KILLS=6000 FLIPS=1000: kills and damages a cache, for half an hour
 # make soak-run   KILLS=1000: kills processes of containers, for two minutes
-# make lint race fuzz e2e e2e-stretch e2e-export e2e-kernel dist mirror clean
+# make lint race fuzz e2e e2e-stretch e2e-dist e2e-export e2e-kernel dist mirror clean
 
 SHELL   := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -22,7 +22,7 @@ EPOCH    := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/nul
 VERSION  := $(or $(patsubst v%,%,$(shell git describe --tags --exact-match --match 'v[0-9]*' 2>/dev/null)),0~git$(shell date -u -d @$(EPOCH) +%Y%m%d%H%M%S)$(if $(REVISION),.$(subst -,+,$(REVISION))))
 TOOL    := $(GO) tool -modfile=tools.mod
 
-.PHONY: all build test tools-for-tests race fuzz lint vet-arches e2e e2e-stretch e2e-export e2e-kernel ladder soak soak-run compare compare-all compare-lists bench many mirror dist clean
+.PHONY: all build test tools-for-tests race fuzz lint vet-arches e2e e2e-stretch e2e-dist e2e-export e2e-kernel ladder soak soak-run compare compare-all compare-lists bench many mirror dist clean
 
 all: build
 
@@ -89,6 +89,7 @@ lint:
 	$(GO) vet ./...
 	$(GO) vet -tags e2e_stretch,e2e_export,e2e_examples ./cmd/rootctl
 	$(GO) vet -tags e2e_kernel ./internal/runner
+	$(GO) vet -tags e2e_dist ./internal/reference/dist
 	@[ -s .depguard.yml ] # without it depguard judges by rules of its own
 	$(TOOL) depguard ./...
 	$(TOOL) staticcheck ./...
@@ -117,6 +118,11 @@ soak-run: tools-for-tests
 # E2E_STRETCH="--mirror URL ..." asks another mirror first.
 e2e-stretch: build
 	$(GO) test -tags e2e_stretch -count=1 -timeout 30m -v -run '^TestStretchFromItsArchive$$' ./cmd/rootctl
+
+# The distribution of all architectures in two folders; its package in roots of bionic and bookworm, and judged by lintian: as
+# root, with an archive.
+e2e-dist: tools-for-tests
+	$(GO) test -tags e2e_dist -count=1 -timeout 30m -v -run '^TestE2EDist$$' ./internal/reference/dist
 
 # Exports in the hands of podman, skopeo, bsdtar, sbuild and schroot, on roots of the real archive, and rootctl in podman's
 # containers: as root.

@@ -65,7 +65,7 @@ func (p *product) files() ([]file, error) {
 	const doc = "usr/share/doc/rootctl/"
 	files := []file{
 		{path: "usr/bin/rootctl", mode: 0o755, text: program},
-		{path: doc + "copyright", mode: 0o644, text: []byte(copyright)},
+		{path: doc + "copyright", mode: 0o644, text: fmt.Appendf(nil, copyright, p.time.Year())},
 		{path: doc + "third-party.gz", mode: 0o644, text: zip(notices)},
 		{path: doc + "changelog.gz", mode: 0o644, text: zip(p.changelog())},
 		{path: "usr/share/lintian/overrides/rootctl", mode: 0o644, text: []byte(overrides)},
@@ -97,7 +97,13 @@ func (p *product) files() ([]file, error) {
 }
 
 // overrides say what lintian cannot know: a program without libc is static on purpose.
-const overrides = "# written in Go without cgo: no shared library is needed\nrootctl: statically-linked-binary [usr/bin/rootctl]\n"
+const overrides = `# written in Go without cgo: no shared library is needed
+rootctl: statically-linked-binary [usr/bin/rootctl]
+# it writes the databases of the roots that it makes
+rootctl: uses-dpkg-database-directly [usr/bin/rootctl]
+# a word of a library's
+rootctl: spelling-error-in-binary Prefered Preferred [usr/bin/rootctl]
+`
 
 // control is the binary package's paragraph, policy 5.3. The program is static: nothing has to be there, and what it
 // calls where the kernel alone will not do is recommended.
@@ -139,7 +145,7 @@ Comment: What others wrote and is part of the program has its licences in
  /usr/share/doc/rootctl/third-party.gz.
 
 Files: *
-Copyright: the rootctl authors
+Copyright: %d the rootctl authors
 License: Apache-2.0
  On Debian systems the full text of the Apache License, version 2.0, is in
  /usr/share/common-licenses/Apache-2.0.
