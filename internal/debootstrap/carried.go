@@ -63,9 +63,9 @@ type carried struct {
 }
 
 // Carry lists the records that go with roots to another cache, in the order in which they are kept there: inputs of keys,
-// selections, what builds, imports and commits made, what requests led to, when that was checked.
+// selections, what builds, imports and commits made, how builds did, what requests led to, when that was checked.
 func Carry(s *cache.Store, roots []cache.Digest) []parcel.Record {
-	ranks := [...][]string{{kindRoot, "import", "commit"}, {kindRequest}, {kindChecked}}
+	ranks := [...][]string{{kindRoot, "import", "commit"}, {kindWitness}, {kindRequest}, {kindChecked}}
 	var found [len(ranks)][]parcel.Record
 	of := map[string]*carried{}
 	for key, text := range s.Actions() {
@@ -156,6 +156,8 @@ func (c *carried) fits(key cache.Digest, made map[cache.Digest]cache.Digest) boo
 		return key == cache.Sum([]byte("import "+c.Root)) && c.Info.Imported != nil
 	case "commit":
 		return key == cache.Sum([]byte("commit "+c.Root)) && c.Info.Committed != nil
+	case kindWitness:
+		return key == witnessKey(c.Root, c.Key) && made[c.Key] == c.Root
 	case kindRequest:
 		return made[c.Key] == c.Root
 	case kindChecked:

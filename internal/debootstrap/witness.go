@@ -15,6 +15,9 @@ type Witness struct {
 	Finished  time.Time `json:"finished"`
 }
 
+// kindWitness is that of a record of how a build made its root.
+const kindWitness = "witness"
+
 // witnessRecord stands in actions/ beside the record of the root, and goes with the root.
 type witnessRecord struct {
 	Kind string       `json:"kind"` // "witness"
@@ -36,7 +39,7 @@ func (j *job) witness(res *Result) {
 	w.Finished = j.Now().UTC()
 	w.Started = w.Finished.Add(-time.Since(j.start)).Truncate(time.Second)
 	w.Finished = w.Finished.Truncate(time.Second)
-	if err := j.Store.StoreAction(witnessKey(res.Root, res.Key), witnessRecord{"witness", res.Root, res.Key, w}); err != nil {
+	if err := j.Store.StoreAction(witnessKey(res.Root, res.Key), witnessRecord{kindWitness, res.Root, res.Key, w}); err != nil {
 		j.Log.Debug("record how the root was made", "error", err)
 	}
 }
@@ -61,7 +64,7 @@ func ProvenanceOf(s *cache.Store, ref cache.Ref) (*Provenance, error) {
 	}
 	p := &Provenance{Info: rec.Info, Lock: lock, Resolve: rec.Resolve}
 	var w witnessRecord
-	if ok, err := s.LoadAction(witnessKey(ref.Root, ref.Key), &w); err == nil && ok && w.Kind == "witness" && w.Root == ref.Root {
+	if ok, err := s.LoadAction(witnessKey(ref.Root, ref.Key), &w); err == nil && ok && w.Kind == kindWitness && w.Root == ref.Root {
 		p.Witness = &w.Witness
 	}
 	return p, nil
