@@ -14,7 +14,7 @@ const wholeName = "rootctl:"
 // is changed are registers that mean nothing there.
 //
 //	if argc < 2 or argv[0] begins with wholeName: whole
-//	if argv[1] is "run" or "exec": quick, else whole
+//	if argv[1] is "run" or "exec", and the user is root: quick, else whole
 //
 // Comparing four and eight bytes at a time reads no further than the stack goes: behind the words of the command line
 // it has the environment, the program's name and eight zero bytes.
@@ -59,9 +59,13 @@ func entryAMD64(whole, quick uint64) []byte {
 	jump(0x75, &toWhole)                    // jne
 	b.Write([]byte{0x80, 0x78, 0x04, 0x00}) // cmp byte [rax+4], 0
 	jump(0x75, &toWhole)
+	ask := b.Len()
+	b.Write([]byte{0xb8, 107, 0, 0, 0, 0x0f, 0x05}) // geteuid, in eax
+	b.Write([]byte{0x85, 0xc0})                     // test eax, eax
+	jump(0x75, &toWhole)                            // jne
 	code := b.Bytes()
 	for _, from := range toQuick {
-		code[from-1] = byte(len(code) - from)
+		code[from-1] = byte(ask - from)
 	}
 	for _, from := range toWhole {
 		code[from-1] = byte(len(code) + len(quickCode) - from)
@@ -70,7 +74,7 @@ func entryAMD64(whole, quick uint64) []byte {
 }
 
 func entryARM64(whole, quick uint64) []byte {
-	const atQuick, atWhole, literals = 18, 20, 22 // numbers of instructions
+	const atAsk, atWhole, literals = 18, 23, 26 // numbers of instructions
 	to := func(from, target int) uint32 { return uint32(target-from) & 0x7ffff << 5 }
 	code := []uint32{
 		0xf94003e1,                      // ldr x1, [sp]
@@ -85,16 +89,20 @@ func entryARM64(whole, quick uint64) []byte {
 		0xb9400043,                      // ldr w3, [x2]
 		0x18000004 | to(10, literals+6), // ldr w4, run
 		0x6b04007f,                      // cmp w3, w4
-		0x54000000 | to(12, atQuick),    // b.eq
+		0x54000000 | to(12, atAsk),      // b.eq
 		0x18000004 | to(13, literals+7), // ldr w4, exec
 		0x6b04007f,                      // cmp w3, w4
 		0x54000001 | to(15, atWhole),    // b.ne
 		0x39401043,                      // ldrb w3, [x2, 4]
 		0x35000003 | to(17, atWhole),    // cbnz w3
-		0x58000004 | to(18, literals+2), // ldr x4, quick
+		0xd28015e8,                      // mov x8, geteuid
+		0xd4000001,                      // svc 0
+		0x35000000 | to(20, atWhole),    // cbnz w0
+		0x58000004 | to(21, literals+2), // ldr x4, quick
 		0xd61f0080,                      // br x4
-		0x58000004 | to(20, literals+4), // ldr x4, whole
+		0x58000004 | to(23, literals+4), // ldr x4, whole
 		0xd61f0080,                      // br x4
+		0xd503201f,                      // nop: the addresses begin at a multiple of eight
 	}
 	le := binary.LittleEndian
 	var b []byte

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -70,6 +71,18 @@ func TestEntry(t *testing.T) {
 			if got := errs.String(); !strings.HasPrefix(got, c.want+" "+strings.Join(c.args, " ")) {
 				t.Errorf("%q: %q, want %s", c.args, got, c.want)
 			}
+		}
+	}
+	if os.Geteuid() == 0 { // another user has the whole program at once
+		for _, d := range []string{filepath.Dir(one), filepath.Dir(filepath.Dir(one))} {
+			if err := os.Chmod(d, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cmd := exec.Command(one, "run")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "whole") {
+			t.Errorf("as nobody: %v, %q", err, out)
 		}
 	}
 	if info, err := buildinfo.ReadFile(one); err != nil || info.Path == "" {
