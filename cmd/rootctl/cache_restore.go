@@ -194,31 +194,34 @@ func (r *restoring) judge(x *parcel.Index) ([]cache.Ref, error) {
 }
 
 // nameFits holds a name against the record of its root: a suite's plain name is for what a build gives that name. It is
-// spelt as this host does.
+// spelt as this host does, and what it says of the root is what the record says.
 func nameFits(set *suites.Set, x *parcel.Index, ref *cache.Ref) error {
 	bad := &parcel.DamagedError{What: fmt.Sprintf("the name %.80q", ref.Name)}
 	if cache.CheckRefName(ref.Name) != nil {
 		return bad
 	}
 	var rec struct {
-		Root cache.Digest     `json:"root"`
-		Info debootstrap.Info `json:"info"`
+		Kind string          `json:"kind"`
+		Root cache.Digest    `json:"root"`
+		Info json.RawMessage `json:"info"`
 	}
 	found := false
 	for _, r := range x.Records {
 		if r.Folder == "actions" && r.Name == string(ref.Key) {
-			found = json.Unmarshal([]byte(r.Text), &rec) == nil && rec.Root == ref.Root
+			found = json.Unmarshal([]byte(r.Text), &rec) == nil && rec.Root == ref.Root && rec.Kind != "checked"
 		}
 	}
-	if !found {
+	ref.Info = rec.Info
+	info, err := debootstrap.InfoOf(*ref)
+	if !found || err != nil {
 		return bad
 	}
 	req, err := parseName(set, ref.Name)
 	if err != nil {
 		return nil // a tag
 	}
-	req.Arch = rec.Info.Arch
-	if !debootstrap.PlainRecord(rec.Info, req) {
+	req.Arch = info.Arch
+	if !debootstrap.PlainRecord(info, req) {
 		return bad
 	}
 	ref.Name = req.Name(hostArch())

@@ -81,7 +81,7 @@ func Carry(s *cache.Store, roots []cache.Digest) []parcel.Record {
 		}
 	}
 	var texts, selections, rest []parcel.Record
-	made := map[cache.Digest]cache.Digest{}
+	made := map[cache.Digest]*carried{}
 	seen := map[cache.Digest]bool{}
 	input := func(key cache.Digest) bool {
 		text, err := s.LoadInputs(key)
@@ -93,10 +93,11 @@ func Carry(s *cache.Store, roots []cache.Digest) []parcel.Record {
 	}
 	for _, rec := range slices.Concat(found[:]...) {
 		key, c := cache.Digest(rec.Name), of[rec.Name]
-		if !c.fits(key, made) {
+		asked, _ := s.LoadInputs(key)
+		if !c.fits(key, asked, made) {
 			continue
 		}
-		made[key] = c.Root
+		made[key] = c
 		rest = append(rest, rec)
 		input(key)
 		var selection json.RawMessage
@@ -116,7 +117,7 @@ func CheckCarried(x *parcel.Index) error {
 		return &parcel.DamagedError{What: fmt.Sprintf("the record %.16s in %s", r.Name, r.Folder)}
 	}
 	inputs, roots := map[cache.Digest]string{}, map[cache.Digest]bool{}
-	made := map[cache.Digest]cache.Digest{}
+	made := map[cache.Digest]*carried{}
 	for _, r := range x.Roots {
 		roots[r.Digest] = true
 	}
@@ -136,8 +137,8 @@ func CheckCarried(x *parcel.Index) error {
 			var of resolveInput
 			ok = ok && json.Unmarshal([]byte(inputs[key]), &of) == nil && of.Kind == kindResolve
 		default:
-			ok = ok && roots[c.Root] && c.fits(key, made)
-			made[key] = c.Root
+			ok = ok && roots[c.Root] && c.fits(key, []byte(inputs[key]), made)
+			made[key] = &c
 		}
 		if !ok {
 			return bad(r)
@@ -146,8 +147,9 @@ func CheckCarried(x *parcel.Index) error {
 	return nil
 }
 
-// fits reports whether a record may stand under key, after those that it rests on.
-func (c *carried) fits(key cache.Digest, made map[cache.Digest]cache.Digest) bool {
+// fits reports whether a record may stand under key, after those that it rests on. input is what the key is the digest of,
+// if that is known.
+func (c *carried) fits(key cache.Digest, input []byte, made map[cache.Digest]*carried) bool {
 	switch c.Kind {
 	case kindRoot:
 		return c.Lock != nil && c.Lock.Validate() == nil && rootKey(c.Lock).Key == key && c.Info.HasLock() &&
@@ -157,13 +159,28 @@ func (c *carried) fits(key cache.Digest, made map[cache.Digest]cache.Digest) boo
 	case "commit":
 		return key == cache.Sum([]byte("commit "+c.Root)) && c.Info.Committed != nil
 	case kindWitness:
-		return key == witnessKey(c.Root, c.Key) && made[c.Key] == c.Root
+		return key == witnessKey(c.Root, c.Key) && made[c.Key] != nil && made[c.Key].Root == c.Root
 	case kindRequest:
-		return made[c.Key] == c.Root
+		return made[c.Key] != nil && c.answers(input, made[c.Key])
 	case kindChecked:
-		return key == checkedKey(c.Request) && made[c.Request] == c.Root
+		asked := made[c.Request]
+		return key == checkedKey(c.Request) && asked != nil && asked.Kind == kindRequest && asked.Root == c.Root
 	}
 	return false
+}
+
+// answers reports whether a build gives what a request asks for, as far as its lock tells: what was imported answers none,
+// nor does a build with files or hooks that were not asked for.
+func (c *carried) answers(request []byte, build *carried) bool {
+	var in requestInput
+	if json.Unmarshal(request, &in) != nil || in.Kind != kindRequest || build.Kind != kindRoot || build.Root != c.Root {
+		return false
+	}
+	l := build.Lock
+	return in.Suite == l.Suite && in.Arch == l.Arch && in.Variant == l.Variant &&
+		slices.Equal(in.Added, addedInputs(l.Added)) && slices.Equal(in.Hooks, hookInputs(l.Hooks)) &&
+		c.Info.HasLock() && c.Info.Suite == in.Suite && c.Info.Arch == in.Arch && c.Info.Variant == in.Variant &&
+		(c.Info.Unverified || !l.Unverified())
 }
 
 // KeepCarried takes records into a cache in which their roots are. What leads to a root there already stays.

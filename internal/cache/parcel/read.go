@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -38,13 +37,7 @@ func Read(ctx context.Context, r io.Reader) (*Reader, error) {
 		return nil, err
 	}
 	defer z.Close()
-	text, err := io.ReadAll(io.LimitReader(z, maxIndex+1))
-	if err != nil || len(text) > maxIndex {
-		return nil, damaged("its index cannot be unpacked")
-	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&p.Index); err != nil {
+	if err := p.Index.decode(io.LimitReader(z, maxIndex)); err != nil {
 		return nil, damaged("its index cannot be read: %v", err)
 	}
 	return p, p.Index.check()
