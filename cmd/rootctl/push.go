@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -160,9 +161,29 @@ func (p *pushing) run(ctx context.Context) (*pushReport, error) {
 			return nil, err
 		}
 	}
-	rep.Sent, err = p.repo.Push(ctx, &registry.Upload{Manifest: image.Manifest, Text: image.Text, Tags: []string{tag}, Progress: bar,
+	documents, err := p.documents()
+	if err != nil {
+		return nil, err
+	}
+	rep.Sent, err = p.repo.Push(ctx, &registry.Upload{Manifest: image.Manifest, Text: image.Text, Tags: []string{tag}, Progress: bar, Referrers: documents,
 		Blobs: []registry.Content{{Descriptor: image.Layer, File: layer}, {Descriptor: image.Config, Data: image.ConfigText}}})
 	return rep, err
+}
+
+// documents are the root's bill of materials and how it was made.
+func (p *pushing) documents() ([]oci.Referrer, error) {
+	list, err := p.sbomOf(p.store, p.ref)
+	if err != nil {
+		return nil, fmt.Errorf("list its packages: %w", err)
+	}
+	ref := p.ref
+	ref.Name = cmp.Or(p.info.Suite, ref.Root.Short()) // whatever this machine calls it
+	made, err := provenanceOf(p.store, ref)
+	if err != nil {
+		return nil, fmt.Errorf("say how it was made: %w", err)
+	}
+	return []oci.Referrer{{ArtifactType: oci.TypeSBOM, MediaType: oci.TypeSBOM, Data: list},
+		{ArtifactType: oci.TypeProvenance, MediaType: oci.TypeProvenance, Data: made}}, nil
 }
 
 // pushClosure sends the selection of packages that led to the root, unless it is there.

@@ -47,6 +47,7 @@ type realRegistry struct {
 	dir  string // its files
 	args []string
 	ca   string // file of its certificate, if it has one
+	conf string
 	stop func()
 }
 
@@ -58,8 +59,7 @@ const testLogin = "builder:$2b$05$abcdefghijklmnopqrstuuxkfnsT92cmKajQ/1kES5QAXe
 
 func startRegistry(t *testing.T, w registryWith) *realRegistry {
 	t.Helper()
-	program, err := builtRegistry()
-	if err != nil {
+	if _, err := builtRegistry(); err != nil {
 		t.Fatal(err)
 	}
 	r := &realRegistry{dir: t.TempDir()}
@@ -70,9 +70,7 @@ func startRegistry(t *testing.T, w registryWith) *realRegistry {
 	r.host = fmt.Sprintf("localhost:%d", l.Addr().(*net.TCPAddr).Port)
 	l.Close()
 	conf := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage:\n  filesystem: {rootdirectory: %q}\nhttp:\n  addr: %s\n", r.dir, strings.Replace(r.host, "localhost", "127.0.0.1", 1))
-	scheme := "http"
 	if w.tls {
-		scheme = "https"
 		cert, key := selfSigned(t)
 		r.ca, r.args = cert, []string{"--ca-file", cert}
 		conf += fmt.Sprintf("  tls: {certificate: %q, key: %q}\n", cert, key)
@@ -86,27 +84,39 @@ func startRegistry(t *testing.T, w registryWith) *realRegistry {
 		}
 		conf += fmt.Sprintf("auth:\n  htpasswd: {realm: tests, path: %q}\n", file)
 	}
+	r.conf = conf
+	r.start(t)
+	t.Cleanup(func() { r.stop() })
+	return r
+}
+
+// start runs the registry, which may have been stopped.
+func (r *realRegistry) start(t *testing.T) {
+	program, err := builtRegistry()
+	if err != nil {
+		t.Error(err)
+		return
+	}
 	c := exec.Command(program)
-	c.Stdin = strings.NewReader(conf)
+	c.Stdin = strings.NewReader(r.conf)
 	c.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
 	errs := &said{}
 	c.Stderr = errs
 	if err := c.Start(); err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return
 	}
 	r.stop = sync.OnceFunc(func() {
 		c.Process.Kill()
 		_ = c.Wait() // it was killed
 	})
-	t.Cleanup(r.stop)
-	until(t, "the registry answers at "+scheme+"://"+r.host+"\n"+errs.String(), func() bool {
+	until(t, "the registry answers at "+r.host+"\n"+errs.String(), func() bool {
 		conn, err := net.Dial("tcp", strings.Replace(r.host, "localhost", "127.0.0.1", 1))
 		if err == nil {
 			conn.Close()
 		}
 		return err == nil
 	})
-	return r
 }
 
 // selfSigned writes a certificate for localhost and its key.

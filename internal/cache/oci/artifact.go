@@ -4,6 +4,9 @@ package oci
 const (
 	TypeEmpty   = "application/vnd.oci.empty.v1+json"
 	TypeClosure = "application/vnd.rootctl.closure.v1+json" // what a selection of packages gave
+
+	TypeSBOM       = "application/vnd.cyclonedx+json"
+	TypeProvenance = "application/vnd.in-toto+json"
 )
 
 // A Referrer is a document of its own that speaks of an image: pushed beside it, and found by its digest.

@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
-	"oras.land/oras-go/v2/errdef"
 
 	"github.com/rootctl/rootctl/internal/cache/oci"
 	"github.com/rootctl/rootctl/internal/cache/snapshot"
@@ -76,7 +74,8 @@ func (r *Repository) Has(ctx context.Context, tag string) (string, error) {
 	return d.Digest.String(), nil
 }
 
-// Push sends what of u the registry has not yet, the manifest last. It returns the bytes of blobs that were sent.
+// Push sends what of u the registry has not yet: blobs, the documents that speak of the manifest, and the manifest under
+// its tags last. Who finds a tag finds all of it. It returns the bytes of blobs that were sent.
 func (r *Repository) Push(ctx context.Context, u *Upload) (int64, error) {
 	if err := r.Connect(ctx); err != nil {
 		return 0, err
@@ -86,14 +85,12 @@ func (r *Repository) Push(ctx context.Context, u *Upload) (int64, error) {
 	if err != nil {
 		return sent, err
 	}
+	if err := r.pushReferrers(ctx, u); err != nil {
+		return sent, err
+	}
 	for _, tag := range u.Tags {
 		if err := r.repo.Manifests().PushReference(ctx, descriptorOf(u.Manifest), bytes.NewReader(u.Text), tag); err != nil {
 			return sent, r.fail("push", err)
-		}
-	}
-	for i := range u.Referrers {
-		if err := r.refer(ctx, u.Manifest, &u.Referrers[i]); err != nil {
-			return sent, err
 		}
 	}
 	return sent, nil
@@ -140,23 +137,6 @@ func (r *Repository) pushBlob(ctx context.Context, c *Content, progress io.Write
 		return 0, r.fail("push", err)
 	}
 	return 0, nil
-}
-
-// refer pushes a document that speaks of the manifest subject.
-func (r *Repository) refer(ctx context.Context, subject oci.Descriptor, doc *oci.Referrer) error {
-	blob := describe(doc.MediaType, doc.Data)
-	empty := describe(oci.TypeEmpty, []byte("{}"))
-	if _, err := r.pushBlobs(ctx, []Content{{blob, doc.Data, nil}, {empty, []byte("{}"), nil}}, nil); err != nil {
-		return err
-	}
-	subject.Annotations, subject.Platform = nil, nil
-	text := oci.Text(oci.Artifact{SchemaVersion: 2, MediaType: oci.TypeManifest, ArtifactType: doc.ArtifactType, Config: empty,
-		Layers: []oci.Descriptor{blob}, Subject: &subject, Annotations: doc.Annotations})
-	d := descriptorOf(describe(oci.TypeManifest, text))
-	if err := r.repo.Manifests().Push(ctx, d, bytes.NewReader(text)); err != nil && !errors.Is(err, errdef.ErrAlreadyExists) {
-		return r.fail("push", fmt.Errorf("%s: %w", doc.ArtifactType, plainError(err)))
-	}
-	return nil
 }
 
 // PushArtifact sends one document under a tag.
