@@ -106,6 +106,7 @@ func describeBuild(s *sbom.Provenance, asked, internal facts, i *debootstrap.Inf
 	asked.flag("lock_file", i.Locked)
 	internal.text("resolve_key", string(p.Resolve))
 	internal.text("extends", string(i.Extends))
+	internal.text("pulled_from", i.Pulled)
 	internal["epoch"] = i.Epoch
 	internal.flag("unverified", i.Unverified)
 	internal.list("exceptions", i.Exceptions)
@@ -114,7 +115,10 @@ func describeBuild(s *sbom.Provenance, asked, internal facts, i *debootstrap.Inf
 		internal.text("users", w.Users)
 		internal.text("isolation", w.Isolation)
 	}
-	s.Materials = materials(p.Lock)
+	if i.Extends != "" {
+		s.Materials = []sbom.Material{{Name: "root that it extends", SHA256: string(i.Extends)}}
+	}
+	s.Materials = append(s.Materials, materials(p.Lock)...)
 }
 
 // materials are the Releases, packages, files and scripts that a root was built from.
@@ -148,6 +152,14 @@ func materials(l *debootstrap.Lock) (list []sbom.Material) {
 	}
 	for _, f := range l.Files {
 		list = append(list, sbom.Material{Name: "file " + f.Path, SHA256: string(cache.Sum([]byte(f.Content)))})
+	}
+	return append(list, recipeMaterials(l)...)
+}
+
+// recipeMaterials are the files and scripts of a recipe, those of the roots that are extended first.
+func recipeMaterials(l *debootstrap.Lock) (list []sbom.Material) {
+	if l.Parent != nil {
+		list = recipeMaterials(l.Parent)
 	}
 	for _, f := range l.Added {
 		list = append(list, sbom.Material{Name: "file " + f.Path, SHA256: string(cache.Sum(f.Content))})

@@ -127,6 +127,13 @@ func TestRegistryRecipe(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &child); err != nil || child.How != howPulled || child.Digest != all[1].Digest {
 		t.Errorf("%v %+v, want %s", err, child, all[1].Digest)
 	}
+	made(two, "--json", "--cache-from", r.host+"/ci/roots", "child") // a hit, which forgets nothing
+	said, errs, code := w.do(two, "provenance", "child")
+	for _, want := range []string{`"pulled_from": "` + r.host + `/ci/roots"`, `"name": "file /etc/`, "hook "} {
+		if !strings.Contains(said, want) {
+			t.Errorf("provenance: %d, no %s in %s%s", code, want, said, errs)
+		}
+	}
 	roots, err := filepath.Glob(filepath.Join(two, "roots", "*.mtree"))
 	if err != nil || len(roots) != 1 {
 		t.Errorf("the second machine has the roots %v, %v", roots, err)

@@ -23,6 +23,8 @@ type shown struct {
 	Key    string `json:"key"`
 	Tree   string `json:"tree"` // the unpacked root; never to be written to
 	debootstrap.Info
+	Files        []string       `json:"files,omitempty"` // a recipe's, also of the roots that it extends
+	Hooks        []shownHook    `json:"hooks,omitempty"`
 	DownloadSize int64          `json:"download_size"` // bytes of the .debs
 	List         []shownPackage `json:"package_list"`
 }
@@ -32,6 +34,14 @@ type shownPackage struct {
 	Version string       `json:"version"`
 	Arch    string       `json:"arch"`
 	Pocket  string       `json:"pocket"`
+	SHA256  cache.Digest `json:"sha256"`
+}
+
+// shownHook is a recipe's script that made the root what its packages alone do not.
+type shownHook struct {
+	When    string       `json:"when"`
+	Name    string       `json:"name"`
+	Network string       `json:"network"`
 	SHA256  cache.Digest `json:"sha256"`
 }
 
@@ -78,7 +88,21 @@ func newShown(store *cache.Store, ref cache.Ref) (shown, error) {
 		s.List = append(s.List, shownPackage{p.Name, p.Version, p.Arch, p.Pocket, p.SHA256})
 	}
 	slices.SortFunc(s.List, func(x, y shownPackage) int { return strings.Compare(x.Name, y.Name) })
+	s.addRecipe(lock)
 	return s, nil
+}
+
+// addRecipe lists what a recipe added, below it first.
+func (s *shown) addRecipe(l *debootstrap.Lock) {
+	if l.Parent != nil {
+		s.addRecipe(l.Parent)
+	}
+	for _, f := range l.Added {
+		s.Files = append(s.Files, f.Path)
+	}
+	for _, h := range l.Hooks {
+		s.Hooks = append(s.Hooks, shownHook{h.When, h.Name, h.Network, cache.Sum(h.Script)})
+	}
 }
 
 // listImported lists the packages of a root that has no Lock: by its own database.
@@ -116,6 +140,9 @@ func (a *app) printShown(s shown) error {
 		row("made over", "%s (%s)", c.Parent, orDash(c.Name))
 		row("signed by", "not known: the container could change all of it; what follows is the root's own word")
 	}
+	if s.Pulled != "" {
+		row("pulled", "from %s, where another machine that built it by this key had put it", s.Pulled)
+	}
 	row("suite", "%s (%s)", s.Suite, s.Title)
 	row("variant", "%s", orDash(s.Variant))
 	row("arch", "%s", s.Arch)
@@ -125,6 +152,19 @@ func (a *app) printShown(s shown) error {
 	}
 	if len(s.Exclude) > 0 {
 		row("exclude", "%s", strings.Join(s.Exclude, " "))
+	}
+	if s.Extends != "" {
+		row("extends", "%s", s.Extends.Short())
+	}
+	for _, f := range s.Files {
+		row("file", "%s", f)
+	}
+	for _, h := range s.Hooks {
+		with := ""
+		if h.Network != "" && h.Network != "none" {
+			with = ", with network " + h.Network
+		}
+		row("hook", "%s, %s%s", h.When, h.Name, with)
 	}
 	for _, p := range s.Pockets {
 		from := "from " + p.Mirror

@@ -124,7 +124,7 @@ func (j *job) lookup(ctx context.Context, key keyed, l *resolved) (*Result, erro
 		info = rec.Info // what a file says of its origin adds nothing to what is known of the root
 	}
 	info.Packages, info.Epoch, info.TarSize, info.Built = rec.Info.Packages, rec.Info.Epoch, rec.Info.TarSize, rec.Info.Built
-	info.Updates = rec.Info.Updates
+	info.Updates, info.Extends, info.Pulled = rec.Info.Updates, rec.Info.Extends, rec.Info.Pulled
 	res := &Result{Root: rec.Root, Key: key.Key, Lease: lease, Cached: true, Info: info, Lock: l.Lock, resolve: l.key.Key,
 		Seconds: j.seconds, took: time.Since(j.start), Downloaded: j.downloaded.Load()}
 	if err := j.remember(res, !verified(rec.Info) && verified(info)); err != nil {
