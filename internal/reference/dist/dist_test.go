@@ -66,7 +66,8 @@ func checkPackage(t *testing.T, deb string) {
 		}
 	}
 	for _, want := range []string{
-		"-rwxr-xr-x root/root", "./usr/bin/rootctl\n", "./usr/share/man/man1/rootctl.1.gz\n", "./usr/share/man/man1/rootctl-run.1.gz\n",
+		"-rwxr-xr-x root/root", "./usr/bin/rootctl\n", "./usr/bin/rootctl-shell -> rootctl\n", "./usr/share/man/man1/rootctl-shell.1.gz -> rootctl-ci-shell.1.gz\n",
+		"./usr/share/man/man1/rootctl.1.gz\n", "./usr/share/man/man1/rootctl-run.1.gz\n",
 		"./usr/share/man/man1/rootctl-cache-gc.1.gz\n", "./usr/share/bash-completion/completions/rootctl\n", "./usr/share/zsh/vendor-completions/_rootctl\n",
 		"./usr/share/fish/vendor_completions.d/rootctl.fish\n", "./usr/share/doc/rootctl/copyright\n", "./usr/share/doc/rootctl/changelog.gz\n",
 	} {

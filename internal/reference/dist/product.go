@@ -65,6 +65,8 @@ func (p *product) files() ([]file, error) {
 	const doc = "usr/share/doc/rootctl/"
 	files := []file{
 		{path: "usr/bin/rootctl", mode: 0o755, text: program},
+		{path: "usr/bin/rootctl-shell", mode: 0o777, link: "rootctl"}, // a step's shell, by the name that it is called
+		{path: "usr/share/man/man1/rootctl-shell.1.gz", mode: 0o777, link: "rootctl-ci-shell.1.gz"},
 		{path: doc + "copyright", mode: 0o644, text: fmt.Appendf(nil, copyright, p.time.Year())},
 		{path: doc + "third-party.gz", mode: 0o644, text: zip(notices)},
 		{path: doc + "changelog.gz", mode: 0o644, text: zip(p.changelog())},
