@@ -46,7 +46,7 @@ func newEachCommand(a *app) *cobra.Command {
 	}
 	f := c.Flags()
 	f.SortFlags = false
-	f.IntVar(&each.jobs, "jobs", 0, "run so many commands at a `time` (default the number of processors)")
+	f.IntVar(&each.jobs, "jobs", 0, "run `N` commands at a time (default the number of processors)")
 	f.StringVar(&each.junit, "junit", "", "write a report as JUnit XML to a `file`, with the end of each output")
 	f.BoolVar(&each.json, "json", false, "print a list of results as JSON on stdout, and the commands' output on stderr")
 	f.BoolVar(&each.onlyEnsure, "only-ensure", false, "")

@@ -53,6 +53,9 @@ func wrongCount(c *cobra.Command, given []string) string {
 		}
 		return fmt.Sprintf("%s: %s %s missing", c.Name(), strings.Join(missing, " and "), are)
 	}
+	if len(given) <= len(wanted) { // the usage line begins with words to choose from, or has ways without any
+		return c.Name() + ": an argument is missing"
+	}
 	extra := fmt.Sprintf("%q", given[len(wanted):])
 	if len(wanted) == 0 {
 		return fmt.Sprintf("%s takes no argument, not %s", c.Name(), strings.Trim(extra, "[]"))
