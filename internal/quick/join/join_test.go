@@ -31,55 +31,109 @@ func build(t *testing.T, name string, more ...string) string {
 	return file
 }
 
-// The entry takes the quick program for the two words alone, and not when that has executed the file.
+// choices are command lines, and the program that the entry takes for each.
+var choices = []struct {
+	args []string
+	want string
+}{
+	{[]string{"x", "run", "a"}, "quick"},
+	{[]string{"x", "exec", "a"}, "quick"},
+	{[]string{"rootctl", "run", "a", "b"}, "quick"},
+	{[]string{"rootctl.", "run", "a"}, "quick"},
+	{[]string{"", "run", "a"}, "quick"},
+	{[]string{"x", "run", ""}, "quick"},
+	{[]string{"x", "run", "--upper=tmpfs", "a"}, "quick"},
+	{[]string{"x", "run", "--upper=disk", "--net=none", "--no-build", "a", "--here"}, "quick"},
+	{[]string{"x", "run", "--upper", "disk", "--here"}, "quick"}, // which reads on by itself
+	{[]string{"x", "run", "--net", "none", "a"}, "quick"},
+	{[]string{"x", "run", "--env", "A=b", "a"}, "quick"},
+	{[]string{"x", "exec", "--env=A=b", "--env=", "a"}, "quick"},
+	{[]string{"x", "run"}, "whole"},
+	{[]string{"x", "run", "--no-build"}, "whole"},
+	{[]string{"x", "run", "--here", "a"}, "whole"},
+	{[]string{"x", "run", "-"}, "whole"},
+	{[]string{"x", "run", "--"}, "whole"},
+	{[]string{"x", "run", "-d", "a"}, "whole"},
+	{[]string{"x", "run", "--upper=tmpfs", "-d", "a"}, "whole"},
+	{[]string{"x", "run", "--upper=tmpf", "a"}, "whole"},
+	{[]string{"x", "run", "--upper=tmpfs:size=1GB", "a"}, "whole"},
+	{[]string{"x", "run", "--net=nat", "a"}, "whole"},
+	{[]string{"x", "run", "--no-build=true", "a"}, "whole"},
+	{[]string{"x", "run", "--en", "a"}, "whole"},
+	{[]string{"x", "run", "--env-file", "a"}, "whole"},
+	{[]string{"x", "run", "\x01", "-\x01"}, "quick"},
+	{[]string{"x", "run", "-\x01", "a"}, "whole"},
+	{[]string{"x", "run", "--env=\x01", "a"}, "quick"},
+	{[]string{"x", "exec", "-t", "a"}, "whole"},
+	{[]string{wholeName, "run", "a", "b"}, "whole"},
+	{[]string{wholeName + "x", "run", "a"}, "whole"},
+	{[]string{"x"}, "whole"},
+	{[]string{""}, "whole"},
+	{[]string{"", ""}, "whole"},
+	{[]string{"run", "a"}, "whole"},
+	{[]string{"x", "ru", "a"}, "whole"},
+	{[]string{"x", "runs", "a"}, "whole"},
+	{[]string{"x", "execs", "a"}, "whole"},
+	{[]string{"x", "exe", "a"}, "whole"},
+	{[]string{"x", "-v", "run", "a"}, "whole"},
+}
+
+// The entry takes the quick program for the two verbs with the flags it knows, and not when that has executed the file.
 func TestEntry(t *testing.T) {
-	if runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64" {
-		t.Skipf("no entry for %s", runtime.GOARCH)
+	for arch, emulator := range map[string]string{"amd64": "qemu-x86_64-static", "arm64": "qemu-aarch64-static"} {
+		t.Run(arch, func(t *testing.T) {
+			t.Setenv("GOARCH", arch)
+			one := filepath.Join(t.TempDir(), "one")
+			if err := joinFiles(build(t, "whole"), build(t, "quick", "-ldflags=-s -w -T=0x10001000"), one); err != nil {
+				t.Fatal(err)
+			}
+			if arch == runtime.GOARCH {
+				testChoices(t, func(args []string) exec.Cmd { return exec.Cmd{Path: one, Args: args} })
+				testOtherUser(t, one)
+				testStripped(t, one)
+				return
+			}
+			file, err := exec.LookPath(emulator)
+			if err != nil {
+				t.Logf("no %s here", emulator)
+				return
+			}
+			testChoices(t, func(args []string) exec.Cmd {
+				return exec.Cmd{Path: file, Args: append([]string{file, "-0", args[0], one}, args[1:]...)}
+			})
+		})
 	}
-	whole, quick := build(t, "whole"), build(t, "quick", "-ldflags=-s -w -T=0x10001000")
-	one := filepath.Join(t.TempDir(), "one")
-	if err := joinFiles(whole, quick, one); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		args []string
-		want string
-	}{
-		{[]string{"x", "run"}, "quick"},
-		{[]string{"x", "exec", "a"}, "quick"},
-		{[]string{"rootctl", "run", "a", "b"}, "quick"},
-		{[]string{"rootctl.", "run"}, "quick"},
-		{[]string{wholeName, "run", "a", "b"}, "whole"},
-		{[]string{wholeName + "x", "run"}, "whole"},
-		{[]string{"x"}, "whole"},
-		{[]string{""}, "whole"},
-		{[]string{"", ""}, "whole"},
-		{[]string{"", "run"}, "quick"},
-		{[]string{"run"}, "whole"},
-		{[]string{"x", "ru"}, "whole"},
-		{[]string{"x", "runs"}, "whole"},
-		{[]string{"x", "execs"}, "whole"},
-		{[]string{"x", "exe"}, "whole"},
-		{[]string{"x", "-v", "run"}, "whole"},
-	} {
+}
+
+func testChoices(t *testing.T, command func([]string) exec.Cmd) {
+	for _, c := range choices {
+		want := c.want
+		if os.Geteuid() != 0 { // who has the whole program at once
+			want = "whole"
+		}
 		for _, env := range [][]string{{}, {"A=b", "C=d"}} {
 			var errs bytes.Buffer
-			cmd := exec.Cmd{Path: one, Args: c.args, Env: env, Stderr: &errs}
+			cmd := command(c.args)
+			cmd.Env, cmd.Stderr = env, &errs
 			if err := cmd.Run(); err != nil {
 				t.Errorf("%q: %v\n%s", c.args, err, errs.String())
 			}
-			if got := errs.String(); !strings.HasPrefix(got, c.want+" "+strings.Join(c.args, " ")) {
-				t.Errorf("%q: %q, want %s", c.args, got, c.want)
+			if got := errs.String(); !strings.HasPrefix(got, want+" "+strings.Join(c.args, " ")) {
+				t.Errorf("%q: %q, want %s", c.args, got, want)
 			}
 		}
 	}
-	if os.Geteuid() == 0 { // another user has the whole program at once
+}
+
+// testOtherUser has another user run it, who has the whole program at once.
+func testOtherUser(t *testing.T, one string) {
+	if os.Geteuid() == 0 {
 		for _, d := range []string{filepath.Dir(one), filepath.Dir(filepath.Dir(one))} {
 			if err := os.Chmod(d, 0o755); err != nil {
 				t.Fatal(err)
 			}
 		}
-		cmd := exec.Command(one, "run")
+		cmd := exec.Command(one, "run", "a")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 		if out, err := cmd.CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "whole") {
 			t.Errorf("as nobody: %v, %q", err, out)
@@ -88,7 +142,6 @@ func TestEntry(t *testing.T) {
 	if info, err := buildinfo.ReadFile(one); err != nil || info.Path == "" {
 		t.Errorf("build information: %v, %v", info, err)
 	}
-	testStripped(t, one)
 }
 
 // testStripped has strip copy the file: by its sections, so each byte that is needed is in one.
@@ -101,7 +154,7 @@ func testStripped(t *testing.T, one string) {
 		t.Fatalf("strip: %v\n%s", err, out)
 	}
 	for word, want := range map[string]string{"run": "quick", "ls": "whole"} {
-		if out, err := exec.Command(one, word).CombinedOutput(); err != nil || !strings.HasPrefix(string(out), want) {
+		if out, err := exec.Command(one, word, "a").CombinedOutput(); err != nil || !strings.HasPrefix(string(out), want) {
 			t.Errorf("stripped, %s: %v, %q", word, err, out)
 		}
 	}

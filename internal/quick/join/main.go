@@ -6,7 +6,7 @@
 //	go run ./internal/quick/join whole quick rootctl
 //
 // The kernel maps the segments of both; what is never touched is never read. The file's entry is a few instructions that
-// look at the first word of the command line and go to one program's own entry. The result depends on the two files alone.
+// look at the first words of the command line and go to one program's own entry. The result depends on the two files alone.
 //
 // The file is the whole program's, with these changes: further program headers, in the gap behind those it has; the entry's
 // instructions, in the same gap; behind its end the quick program's segments and the section headers of all, so that strip
