@@ -55,7 +55,7 @@ func (a *app) credentialHelper(ctx context.Context, program, host string) ([]byt
 	c := exec.CommandContext(ctx, program, "get")
 	c.Stdin = strings.NewReader(host)
 	c.WaitDelay = time.Second
-	out := &bounded{}
+	out := &bounded{stop: cancel}
 	c.Stdout = out
 	err := c.Run()
 	switch {
@@ -75,11 +75,13 @@ func (a *app) credentialHelper(ctx context.Context, program, host string) ([]byt
 type bounded struct {
 	b    bytes.Buffer
 	full bool
+	stop func()
 }
 
 func (w *bounded) Write(p []byte) (int, error) {
 	if w.b.Len()+len(p) > maxHelperOut {
 		w.full = true
+		w.stop() // it may not mind a closed pipe
 		return 0, errors.New("too much")
 	}
 	return w.b.Write(p)

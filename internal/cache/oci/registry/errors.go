@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"syscall"
+	"unicode"
+	"unicode/utf8"
 
 	"oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry/remote/auth"
@@ -35,9 +37,12 @@ func (e *Error) Hint() string {
 	var unknown x509.UnknownAuthorityError
 	var cert *tls.CertificateVerificationError
 	var dns *net.DNSError
+	var slow *slowError
 	switch {
 	case errors.As(e.Err, &status):
 		return status.hint()
+	case errors.As(e.Err, &slow):
+		return slow.Hint()
 	case errors.Is(e.Err, auth.ErrBasicCredentialNotFound):
 		return "log in first: docker login, podman login --authfile ~/.docker/config.json, or a credential helper"
 	case errors.As(e.Err, &unknown), errors.As(e.Err, &cert):
@@ -107,9 +112,16 @@ func plainError(err error) error {
 	return err
 }
 
+// clip has what somebody else wrote in one bearable line.
 func clip(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == utf8.RuneError {
+			return ' '
+		}
+		return r
+	}, s)
 	if len(s) > 200 {
-		return s[:200] + "..."
+		return strings.ToValidUTF8(s[:200], "") + "..."
 	}
 	return s
 }
@@ -119,7 +131,8 @@ func permanent(err error) bool {
 	var unknown x509.UnknownAuthorityError
 	var cert *tls.CertificateVerificationError
 	var dns *net.DNSError
-	return errors.As(err, &unknown) || errors.As(err, &cert) || plainHTTP(err) || errors.As(err, &dns) && dns.IsNotFound
+	var slow *slowError
+	return errors.As(err, &slow) && slow.drip || errors.As(err, &unknown) || errors.As(err, &cert) || plainHTTP(err) || errors.As(err, &dns) && dns.IsNotFound
 }
 
 // plainHTTP holds for the answer of a server that does not speak TLS.

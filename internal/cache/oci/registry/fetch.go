@@ -101,6 +101,9 @@ func (r *Repository) Small(ctx context.Context, d oci.Descriptor, limit int64) (
 	if d.Size < 0 || d.Size > limit {
 		return nil, r.fail("read", fmt.Errorf("a blob of %d bytes, where at most %d make sense", d.Size, limit))
 	}
+	if sum, ok := strings.CutPrefix(d.Digest, "sha256:"); !ok || !snapshot.Digest(sum).Valid() {
+		return nil, r.fail("read", fmt.Errorf("%q is no digest", clip(d.Digest)))
+	}
 	blob := r.Blob(ctx, d, 0)
 	defer blob.Close()
 	b, err := io.ReadAll(blob)

@@ -31,7 +31,7 @@ type rewound interface {
 func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
 	wait := firstWait
 	for n := 1; ; n++ {
-		resp, err := p.next.RoundTrip(req)
+		resp, err := watched(p.next, req)
 		pause, again := judge(resp, err, wait)
 		if !again || n == tries || req.Context().Err() != nil {
 			return resp, err
