@@ -33,8 +33,8 @@ func (s *selection) checkLocked() error {
 	if s.given() || s.checkUpdates {
 		return withHint(&flagError{errors.New("what a root is made of stands in the lock file")}, "drop --lock, or all of the flags that select packages or keys")
 	}
-	if s.offline && (s.fresh || s.check) {
-		return withHint(&flagError{errors.New("--offline goes neither with --fresh nor with --check")}, "drop --offline")
+	if s.offline && s.fresh {
+		return withHint(&flagError{errors.New("--offline and --fresh contradict each other")}, "drop one of the two")
 	}
 	return nil
 }

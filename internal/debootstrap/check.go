@@ -31,6 +31,12 @@ func (j *job) check(ctx context.Context, ar packages, l *resolved, res *Result) 
 			return err
 		}
 	}
+	if j.req.Offline {
+		if err := j.missing(l.Lock); err != nil {
+			return err
+		}
+		ar = nowhere{len(l.Packages)}
+	}
 	sl, err := j.Store.LockStore(ctx)
 	if err != nil {
 		return err

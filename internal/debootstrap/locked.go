@@ -103,28 +103,52 @@ func (j *job) lastLock(cause error) (*Locked, error) {
 // same root before. A root that is there is found without asking anybody. Scripts are granted as little as
 // those of an unverified archive unless the user has vouched for the Lock.
 func (b *Builder) BuildLocked(ctx context.Context, l *Lock, req Request, vouched bool) (*Result, error) {
-	if err := l.Validate(); err != nil {
+	j, pool, err := b.lockedJob(l, req)
+	if err != nil {
 		return nil, err
 	}
-	if b.Progress == nil {
-		b.Progress = func(Event) {}
-	}
+	j.vouched = vouched
+	info := j.req.info(l.Releases, nil)
+	info.Locked, info.Sources = true, sourceIn(l)
 	if su, err := b.Suites.Lookup(l.Suite); err == nil && su.Codename == l.Suite {
 		// In no key, for with the packages they are given; yet one of them orders the stages.
 		own := *l
 		own.Rules.ExtraRequired, own.Rules.DropDepends, own.Rules.HTTPSPackages = su.Rules.ExtraRequired, su.Rules.DropDepends, su.Rules.HTTPSPackages
 		l = &own
 	}
+	return j.fromLock(ctx, pool, &resolved{Lock: l, info: info})
+}
+
+// lockedJob begins work on a Lock that somebody wrote down, and says where its packages are.
+func (b *Builder) lockedJob(l *Lock, req Request) (*job, *archive.Pool, error) {
+	if err := l.Validate(); err != nil {
+		return nil, nil, err
+	}
+	if b.Progress == nil {
+		b.Progress = func(Event) {}
+	}
 	req.Arch, req.Variant = l.Arch, l.Variant
 	req.Suite.Codename = l.Suite
-	j := &job{Builder: b, req: req, start: time.Now(), seconds: make(map[string]float64), fixed: true, vouched: vouched}
-	info := req.info(l.Releases, nil)
-	info.Locked, info.Sources = true, sourceIn(l)
+	j := &job{Builder: b, req: req, start: time.Now(), seconds: make(map[string]float64), fixed: true}
 	pool := &archive.Pool{Mirrors: make(map[string][]string), Client: b.Client, Store: b.Store, Log: b.Log, OnBytes: j.received}
 	for _, r := range l.Releases {
 		pool.Mirrors[r.Pocket] = req.lockedMirrors(r, b.Now())
 	}
-	return j.fromLock(ctx, pool, &resolved{Lock: l, info: info})
+	return j, pool, nil
+}
+
+// FetchLocked has the packages of a Lock in the cache, from where BuildLocked has them. Until the caller's lock of the
+// store is closed nobody collects them.
+func (b *Builder) FetchLocked(ctx context.Context, l *Lock, req Request) error {
+	j, pool, err := b.lockedJob(l, req)
+	if err != nil {
+		return err
+	}
+	d := &downloads{ready: make(map[string]chan struct{})}
+	for _, p := range l.fresh() {
+		d.ready[p.Name] = make(chan struct{})
+	}
+	return j.download(ctx, pool, l, d)
 }
 
 // sourceIn is the mirror that a Lock's sources.list names first.
