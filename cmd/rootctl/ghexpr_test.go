@@ -199,11 +199,11 @@ func TestGitHubExpressions(t *testing.T) {
 	s := &ghScope{values: map[string]string{"github.event_name": "push", "matrix.root": "bionic", "inputs.none": ""},
 		steps: map[string]map[string]string{"cache": {"cache-hit": "true"}}, failed: &failed}
 	for expr, want := range map[string]any{
-		"matrix.root":                                       "bionic",
-		"steps.cache.outputs.cache-hit == 'true'":           true,
-		"steps.cache.outputs.other":                         "",
-		"steps.cache.outputs.cache-hit != 'TRUE'":           false,
-		"'it''s'":                                           "it's",
+		"matrix.root": "bionic",
+		"steps.cache.outputs.cache-hit == 'true'": true,
+		"steps.cache.outputs.other":               "",
+		"steps.cache.outputs.cache-hit != 'TRUE'": false,
+		"'it''s'": "it's",
 		"!(matrix.root == 'x') && github.event_name":        "push",
 		"inputs.none || 'default'":                          "default",
 		"always() && !failure()":                            true,

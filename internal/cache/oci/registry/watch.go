@@ -25,7 +25,9 @@ type slowError struct {
 func (e *slowError) Error() string { return e.what }
 
 // Hint is the next step.
-func (e *slowError) Hint() string { return "try again later; the registry, or the way there, is too slow" }
+func (e *slowError) Hint() string {
+	return "try again later; the registry, or the way there, is too slow"
+}
 
 // watched sends req, and has the answer's body end when it does not come.
 func watched(next http.RoundTripper, req *http.Request) (*http.Response, error) {
