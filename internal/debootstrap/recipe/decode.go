@@ -142,6 +142,8 @@ func tomlText(e *toml.DecodeError) string {
 		return "want tables: [[root.NAME.files]]"
 	case strings.Contains(text, "recipe."):
 		return "want a table: [root.NAME]"
+	case strings.Contains(text, "leading zeroes"):
+		return `no number begins with 0; a mode is a text: "0644"`
 	}
 	return text
 }

@@ -8,7 +8,7 @@ func (ix *Index) near(name string) []string {
 		name string
 		d    int
 	}
-	limit := max(2, len(name)/3) // two: swapped letters count twice
+	limit := max(2, len(name)/3)
 	if len(name) < 4 {
 		limit = 1
 	}
@@ -31,25 +31,27 @@ func (ix *Index) near(name string) []string {
 	return out
 }
 
-// distance is the Levenshtein distance in bytes.
+// distance counts the bytes to insert, delete, replace or swap with a neighbour to turn a into b.
 func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
 	}
-	for i := range a {
-		prev := row[0]
+	for i := range len(a) {
 		row[0] = i + 1
-		for j := range b {
-			cost := prev
-			if a[i] != b[j] {
-				cost++
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
 			}
-			prev = row[j+1]
-			row[j+1] = min(cost, row[j]+1, prev+1)
+			row[j+1] = min(last[j+1]+1, row[j]+1, last[j]+cost)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
 		}
+		before, last, row = last, row, before
 	}
-	return row[len(b)]
+	return last[len(b)]
 }
 
 func abs(n int) int {
