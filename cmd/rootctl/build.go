@@ -91,7 +91,7 @@ func newBuildCommand(a *app) *cobra.Command {
 	c.Flags().BoolVar(&layer, "write-layer", false, "pack the root as an image's layer at once: the first export does it else")
 	c.Flags().StringVar(&tag, "tag", "", "`name` for the root (a plain suite's root is named after it)")
 	c.Flags().StringVar(&userns, "userns", "own", "user namespace `mode` of maintainer scripts: own (root inside is nobody outside) or host")
-	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object; with --lock a list of them, unless one NAME is given")
+	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object; with --lock or a recipe a list of them, unless one NAME is given")
 	return c
 }
 

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -91,6 +92,10 @@ func (a *app) cacheSave(ctx context.Context, sel *selection, file string, names 
 	defer a.catchSignals()()
 	s := a.newSaving(store, file)
 	defer s.close()
+	if len(names) == 0 && sel.lockFile == "" && file != "-" && s.isName(file) {
+		return withHint(&flagError{fmt.Errorf("save: FILE is missing: %s is a root", printable(file))},
+			"rootctl cache save FILE %s; or ./%s for all roots in a file of that name", shellWord(file), shellWord(file))
+	}
 	if err := s.choose(ctx, sel, names); err != nil {
 		return err
 	}
@@ -99,6 +104,12 @@ func (a *app) cacheSave(ctx context.Context, sel *selection, file string, names 
 		return fmt.Errorf("save: %w", err)
 	}
 	return a.reportSaved(rep, "restore", asJSON)
+}
+
+// isName says that a word is a root's name, which nobody means for a file of all roots.
+func (s *saving) isName(word string) bool {
+	refs, err := s.store.Refs()
+	return err == nil && slices.ContainsFunc(refs, func(r cache.Ref) bool { return r.Name == word })
 }
 
 // choose takes the roots into the parcel that are named, else all that have a name.

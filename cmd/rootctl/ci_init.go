@@ -18,6 +18,7 @@ func newCIInitCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "init github|gitlab [NAME...]",
 		Short:   "write a file that has a CI system run a step in each of the roots",
+		Long:    "init writes a file that has GitHub or GitLab run a step in each of the roots: those named, else those of rootctl.toml.",
 		Example: "  rootctl ci init github bionic noble\n  rootctl ci init gitlab bookworm --force",
 		Args:    args(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, given []string) error {
@@ -87,9 +88,16 @@ func (a *app) ciInit(ctx context.Context, system string, names []string, force b
 	}
 	if len(names) == 0 {
 		names = []string{"bionic", "noble"}
+		r, err := new(selection).recipe()
+		if err != nil {
+			return err
+		}
+		if r != nil {
+			names = r.Names()
+		}
 	}
 	for _, n := range names {
-		if strings.Trim(n, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:_-") != "" || n == "" || n[0] == '-' {
+		if strings.Trim(n, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:_+-") != "" || n == "" || n[0] == '-' {
 			return withHint(&flagError{fmt.Errorf("ci init: %q is no name of a root", n)}, "rootctl ci init %s bionic noble", system)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -66,6 +67,19 @@ func (s *selection) recipeRoot(a *app, name string) (*recipe.Root, error) {
 		return nil, withHint(fmt.Errorf("%s: [root.%s]: %w", s.recipeFile(), root.Name, err), `give it another name: tag = "my-%s"`, root.Tag)
 	}
 	return root, nil
+}
+
+// orOfRecipe adds the recipe's names to the error for one that is no suite's.
+func (s *selection) orOfRecipe(name string, err error) error {
+	r, e := s.recipe()
+	if e != nil || r == nil || s.lockFile != "" {
+		return err
+	}
+	if near := suites.Near(name, r.Names()); len(near) > 0 {
+		return withHint(err, "%s has %s: did you mean that?", s.recipeFile(), strings.Join(near, " and "))
+	}
+	names := r.Names()
+	return withHint(err, "%s has %s; rootctl suites lists the suites", s.recipeFile(), strings.Join(names[:min(10, len(names))], ", "))
 }
 
 // recipeRequest is what a recipe's root asks for, with the flags that say where from and whom to trust.

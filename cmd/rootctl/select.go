@@ -82,7 +82,11 @@ func (s *selection) request(a *app, set *suites.Set, name string) (debootstrap.R
 		}
 		return s.recipeRequest(a, set, root)
 	}
-	return s.suiteRequest(a, set, name)
+	r, err := s.suiteRequest(a, set, name)
+	if unknown := (*suites.UnknownSuite)(nil); errors.As(err, &unknown) {
+		err = s.orOfRecipe(name, err)
+	}
+	return r, err
 }
 
 // suiteRequest joins NAME and flags; without a flag a part of NAME (suite, variant, architecture) stays.
