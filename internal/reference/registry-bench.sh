@@ -4,7 +4,9 @@
 #
 #   internal/reference/registry-bench.sh ROOTCTL REGISTRY WORK [N] [SUITE=MIRROR...]
 #
-# REGISTRY is the program of cmd/rootctl/testdata/registry; WORK a folder of its own. Prints medians in milliseconds.
+# REGISTRY is the program of cmd/rootctl/testdata/registry; WORK a folder of its own, on the file system that is to be measured. Each
+# round has folders of its own and nothing is removed before the end: without a journal ext4 makes files slowly for minutes
+# after many were removed. The order turns. Prints medians in milliseconds.
 set -euo pipefail
 rootctl=$(realpath "$1") registry=$(realpath "$2") work=$(realpath "$3") n=${4:-5}
 shift 4
@@ -36,16 +38,20 @@ timed() { # NAME COMMAND...
 	end=$(date +%s%N)
 	echo $(((end - start) / 1000000)) >>"$work/$name"
 }
-curltar() {
-	ip netns exec "$two" curl -sf -o "$work/blob" "http://$host/v2/roots/blobs/$1"
-	mkdir "$work/tree"
-	tar --zstd -xf "$work/blob" -C "$work/tree" --numeric-owner
+rootctlrun() { # SUITE MIRROR ROUND
+	ip netns exec "$two" "$rootctl" -q --cache "$work/$1-$3-c" run --mirror "$2" --insecure="$host" --cache-from "$host/roots" --cache-required "$1" true
+}
+curltar() { # BLOB SUITE ROUND
+	ip netns exec "$two" curl -sf -o "$work/$2-$3-blob" "http://$host/v2/roots/blobs/$1"
+	mkdir "$work/$2-$3-tree"
+	tar --zstd -xf "$work/$2-$3-blob" -C "$work/$2-$3-tree" --numeric-owner
 }
 # crun refuses control groups of version 1
-podmanrun() {
+podmanrun() { # SUITE ROUND
 	ip netns exec "$two" sh -c 'umount -R /sys/fs/cgroup 2>/dev/null; mount -t cgroup2 none /sys/fs/cgroup
-		p="podman --root $1/pod --runroot $1/podrun --cgroup-manager cgroupfs"
-		$p pull -q --tls-verify=false "$2" && $p run --rm --cgroups=disabled --network=none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 "$2" true' sh "$work" "$host/roots:$1"
+		p="podman --root $1-pod --runroot $1-podrun --cgroup-manager cgroupfs"
+		$p pull -q --tls-verify=false "$2" && $p run --rm --cgroups=disabled --network=none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 "$2" true' sh "$work/$1-$2" "$host/roots:$1"
+	umount "$work/$1-$2-pod/overlay" 2>/dev/null || true
 }
 for pair in "$@"; do
 	suite=${pair%%=*} mirror=${pair#*=}
@@ -54,17 +60,17 @@ for pair in "$@"; do
 	blob=$(ip netns exec "$two" curl -sf -H 'Accept: application/vnd.oci.image.manifest.v1+json' "http://$host/v2/roots/manifests/$suite" |
 		sed 's/.*"layers":\[{[^]]*"digest":"\([^"]*\)".*/\1/')
 	rm -f "$work"/t-*
-	for _ in $(seq "$n"); do
-		rm -rf "$work/tree" "$work/blob" "$work/c2"
-		sync -f "$work"
-		timed t-rootctl ip netns exec "$two" "$rootctl" -q --cache "$work/c2" run --mirror "$mirror" --insecure="$host" --cache-from "$host/roots" --cache-required "$suite" true
-		sync -f "$work"
-		timed t-curl curltar "$blob"
-		sync -f "$work"
-		if command -v podman >/dev/null; then
-			timed t-podman podmanrun "$suite"
-			podman --root "$work/pod" --runroot "$work/podrun" rmi -f "$host/roots:$suite" >/dev/null 2>&1
-		fi
+	for i in $(seq "$n"); do
+		order="rootctl curl podman"
+		[ $((i % 2)) = 1 ] || order="podman curl rootctl"
+		for tool in $order; do
+			sync -f "$work"
+			case $tool in
+			rootctl) timed t-rootctl rootctlrun "$suite" "$mirror" "$i" ;;
+			curl) timed t-curl curltar "$blob" "$suite" "$i" ;;
+			podman) if command -v podman >/dev/null; then timed t-podman podmanrun "$suite" "$i"; fi ;;
+			esac
+		done
 	done
 	echo "$suite: rootctl $(median "$work/t-rootctl") ms, curl and tar $(median "$work/t-curl") ms, podman $(median "$work/t-podman" 2>/dev/null || echo -) ms"
 done
