@@ -13,6 +13,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -33,9 +35,10 @@ const codeFailed = 125
 var errWhole = errors.New("for the whole program")
 
 func main() {
+	death := deathSignal()
 	signals := make(chan os.Signal, 8)
 	if filepath.Base(os.Args[0]) == shellName { // the entry looks at the first word alone: a root may be called run
-		handOver(signals, append([]string{"ci", "shell"}, os.Args[1:]...))
+		handOver(death, signals, append([]string{"ci", "shell"}, os.Args[1:]...))
 	}
 	code, err := perform(os.Args[1:], signals)
 	if err == nil {
@@ -46,7 +49,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "rootctl: "+late.Error())
 		os.Exit(codeFailed)
 	}
-	handOver(signals, os.Args[1:])
+	handOver(death, signals, os.Args[1:])
 }
 
 // lateError is one of a container whose command has run: there is nothing to begin anew.
@@ -72,8 +75,15 @@ func isTerminal(fd int) bool {
 	return err == nil
 }
 
-// handOver executes the whole program with words. What files this one has open are closed with it.
-func handOver(signals chan os.Signal, words []string) {
+// deathSignal is the signal that the kernel sends this process when the one that started it ends (0: none).
+func deathSignal() (n int32) {
+	_ = unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&n)), 0, 0, 0)
+	return n
+}
+
+// handOver executes the whole program with words. What files this one has open are closed with it. The signal of the
+// parent's death is a thread's own, not the process's (prctl(2)), and this may run on another than the first thread.
+func handOver(death int32, signals chan os.Signal, words []string) {
 	signal.Reset()
 	select {
 	case s := <-signals: // meant for what was to be started
@@ -83,6 +93,10 @@ func handOver(signals chan os.Signal, words []string) {
 	default:
 	}
 	argv := append([]string{wholeName}, words...)
+	runtime.LockOSThread()
+	if death != 0 {
+		_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(death), 0, 0, 0)
+	}
 	err := unix.Exec("/proc/self/exe", argv, os.Environ())
 	fmt.Fprintf(os.Stderr, "rootctl: start the whole program: %v\nhint: rootctl needs /proc, and a machine that executes this file by itself\n", err)
 	os.Exit(codeFailed)
