@@ -39,7 +39,7 @@ func newEachCommand(a *app) *cobra.Command {
 			}
 			if each.onlyEnsure {
 				a.verbIsRun = false // so that a failure is told as JSON
-				return a.ensureForEach(c.Context(), &sel, names[0])
+				return a.ensureForEach(c.Context(), &sel, names[0], fl.noBuild)
 			}
 			return a.runEach(c, &fl, &each, names, argv)
 		},
@@ -137,6 +137,7 @@ func passedOn(given *pflag.FlagSet) (selecting, running []string) {
 	selects := pflag.NewFlagSet("", pflag.ContinueOnError)
 	sel.register(selects)
 	sel.registerLock(selects)
+	sel.registerRemote(selects)
 	given.Visit(func(f *pflag.Flag) {
 		switch f.Name {
 		case "jobs", "junit", "json":
@@ -148,8 +149,11 @@ func passedOn(given *pflag.FlagSet) (selecting, running []string) {
 		}
 		for _, v := range values {
 			word := "--" + f.Name + "=" + v
-			if f.Name == "ca-file" { // for downloads, and to be known inside
+			switch f.Name {
+			case "ca-file": // for downloads, and to be known inside
 				running = append(running, word)
+			case "no-build":
+				selecting = append(selecting, word)
 			}
 			if selects.Lookup(f.Name) != nil {
 				selecting = append(selecting, word)
@@ -161,8 +165,8 @@ func passedOn(given *pflag.FlagSet) (selecting, running []string) {
 	return selecting, running
 }
 
-// ensureForEach makes sure that a root is in the cache, and prints which.
-func (a *app) ensureForEach(ctx context.Context, sel *selection, name string) error {
+// ensureForEach makes sure that a root is in the cache, and prints which and how. As in run, no mirror is asked for a cached one.
+func (a *app) ensureForEach(ctx context.Context, sel *selection, name string, noBuild bool) error {
 	store, err := a.openStore()
 	if err != nil {
 		return err
@@ -170,15 +174,21 @@ func (a *app) ensureForEach(ctx context.Context, sel *selection, name string) er
 	if done, err := a.enterToMount(); done || err != nil {
 		return err
 	}
-	how := "cached"
 	lease, _, err := a.rootFor(ctx, store, sel, name, true)
-	if missing := (*notFound)(nil); errors.As(err, &missing) {
-		how = "built"
-		lease, _, err = a.rootFor(ctx, store, sel, name, false)
+	if err == nil {
+		defer lease.Close()
+		return a.printJSON(ensured{Name: name, How: howCached, Digest: "sha256:" + string(lease.Root)})
 	}
+	if missing := (*notFound)(nil); noBuild || !errors.As(err, &missing) {
+		return err
+	}
+	all, err := a.wanted(ctx, store, sel, []string{name})
 	if err != nil {
 		return err
 	}
-	defer lease.Close()
-	return a.printJSON(map[string]string{"name": name, "how": how, "digest": "sha256:" + string(lease.Root)})
+	e, err := a.ensureOne(ctx, store, all[0], 0, false)
+	if err != nil {
+		return err
+	}
+	return a.printJSON(e)
 }
