@@ -35,6 +35,10 @@ const codeFailed = 125
 var errWhole = errors.New("for the whole program")
 
 func main() {
+	if os.Args[0] == wholeName { // not joined with a whole program: it would execute itself for ever
+		fmt.Fprintln(os.Stderr, "rootctl: this file has no whole program\nhint: make build")
+		os.Exit(codeFailed)
+	}
 	death := deathSignal()
 	signals := make(chan os.Signal, 8)
 	if filepath.Base(os.Args[0]) == shellName { // the entry looks at the first word alone: a root may be called run

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -168,25 +169,28 @@ func (m *UserMap) write(pid int) error {
 		}
 		return nil
 	}
-	for _, w := range []struct {
-		program string
-		id      uint32
-		ranges  []IDRange
-	}{{m.NewUIDMap, m.UID, m.UIDs}, {m.NewGIDMap, m.GID, m.GIDs}} {
-		args := []string{strconv.Itoa(pid), "0", fmt.Sprint(w.id), "1"}
-		at := uint64(1)
-		for _, r := range w.ranges {
-			args = append(args, fmt.Sprint(at), fmt.Sprint(r.Base), fmt.Sprint(r.Size))
-			at += uint64(r.Size)
+	// Side by side: each is a program that looks up the user, and neither needs what the other writes.
+	gids := make(chan error, 1)
+	go func() { gids <- writeByProgram(m.NewGIDMap, pid, m.GID, m.GIDs) }()
+	err := writeByProgram(m.NewUIDMap, pid, m.UID, m.UIDs)
+	return cmp.Or(err, <-gids)
+}
+
+// writeByProgram has newuidmap or newgidmap write a map of the user's own id and ranges.
+func writeByProgram(program string, pid int, id uint32, ranges []IDRange) error {
+	args := []string{strconv.Itoa(pid), "0", fmt.Sprint(id), "1"}
+	at := uint64(1)
+	for _, r := range ranges {
+		args = append(args, fmt.Sprint(at), fmt.Sprint(r.Base), fmt.Sprint(r.Size))
+		at += uint64(r.Size)
+	}
+	out, err := exec.Command(program, args...).CombinedOutput()
+	if err != nil {
+		said := strings.TrimSpace(string(out))
+		if said == "" {
+			said = err.Error()
 		}
-		out, err := exec.Command(w.program, args...).CombinedOutput()
-		if err != nil {
-			said := strings.TrimSpace(string(out))
-			if said == "" {
-				said = err.Error()
-			}
-			return &MapError{w.program, said}
-		}
+		return &MapError{program, said}
 	}
 	return nil
 }
