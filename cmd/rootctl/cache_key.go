@@ -17,10 +17,11 @@ func newCacheKeyCommand(a *app) *cobra.Command {
 	var sel selection
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "key [flags] SUITE[-VARIANT][:ARCH]... | --lock FILE [NAME...]",
+		Use:   "key [flags] [SUITE[-VARIANT][:ARCH]...] | --lock FILE [NAME...]",
 		Short: "print the keys under which a build looks its results up",
 		Long: "key prints the keys of a build with the same flags: of the request, of the selection of packages (K1)\n" +
-			"and of the root (K2). It asks the archive what a build would ask, and builds nothing.",
+			"and of the root (K2). It asks the archive what a build would ask, and builds nothing.\n" +
+			"Without a name it is the roots of rootctl.toml.",
 		Example: "  rootctl cache key bionic\n  rootctl cache key bionic --include curl --json\n  rootctl cache key --offline bionic noble",
 		Args:    args(sel.namesArgs),
 		RunE: func(c *cobra.Command, names []string) error {
@@ -30,6 +31,10 @@ func newCacheKeyCommand(a *app) *cobra.Command {
 			if sel.lockFile != "" {
 				return a.lockedKeys(&sel, names, asJSON)
 			}
+			names, err := sel.orRecipe(names)
+			if err != nil {
+				return err
+			}
 			all, err := askEach(names, func(name string) (*debootstrap.Keys, error) {
 				var keys *debootstrap.Keys
 				err := a.asked(c.Context(), &sel, name, func(ctx context.Context, b *debootstrap.Builder, req debootstrap.Request) (err error) {
@@ -37,7 +42,7 @@ func newCacheKeyCommand(a *app) *cobra.Command {
 					return err
 				})
 				if err != nil {
-					return nil, fmt.Errorf("keys of %s: %w", name, err)
+					return nil, fmt.Errorf("cache key %s: %w", name, err)
 				}
 				return keys, nil
 			})

@@ -9,12 +9,24 @@ import (
 	"github.com/rootctl/rootctl/internal/debootstrap"
 )
 
-// namesArgs wants names of suites, or with --lock any number.
+// namesArgs wants any number of names, none where a lock file or a recipe has some.
 func (s *selection) namesArgs(c *cobra.Command, given []string) error {
-	if s.lockFile != "" {
+	if len(given) > 0 {
 		return nil
 	}
-	return cobra.MinimumNArgs(1)(c, given)
+	return s.buildArgs(c, given)
+}
+
+// orRecipe are the names, or where none is given those of the recipe's roots.
+func (s *selection) orRecipe(names []string) ([]string, error) {
+	if len(names) > 0 {
+		return names, nil
+	}
+	r, err := s.recipe()
+	if err != nil {
+		return nil, err
+	}
+	return r.Names(), nil
 }
 
 // lockedKeys is cache key for roots of a lock file: it asks nobody.

@@ -17,10 +17,10 @@ func newCacheWhyCommand(a *app) *cobra.Command {
 	var sel selection
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "why [flags] SUITE[-VARIANT][:ARCH]... | --lock FILE [NAME...]",
+		Use:   "why [flags] [SUITE[-VARIANT][:ARCH]...] | --lock FILE [NAME...]",
 		Short: "say whether a build would hit the cache, and if not what made it miss",
 		Long: "why asks the archive what a build with the same flags would ask, builds nothing, and compares with the nearest\n" +
-			"earlier build of the suite. Its exit code is 0 for hits and misses alike.",
+			"earlier build of the suite. Its exit code is 0 for hits and misses alike. Without a name it is the roots of rootctl.toml.",
 		Example: "  rootctl cache why bionic\n  rootctl cache why trixie --include curl\n  rootctl cache why --offline --json bionic\n  rootctl cache why --lock rootctl.lock",
 		Args:    args(sel.namesArgs),
 		RunE: func(c *cobra.Command, names []string) error {
@@ -29,6 +29,10 @@ func newCacheWhyCommand(a *app) *cobra.Command {
 			}
 			if sel.lockFile != "" {
 				return a.lockedWhy(c.Context(), &sel, names, asJSON)
+			}
+			names, err := sel.orRecipe(names)
+			if err != nil {
+				return err
 			}
 			all, err := askEach(names, func(name string) (*debootstrap.Why, error) {
 				var why *debootstrap.Why

@@ -57,10 +57,7 @@ func (fl *ensureFlags) args(sel *selection, c *cobra.Command, names []string) er
 	if fl.locked && sel.lockFile == "" {
 		sel.lockFile = lockfile.DefaultName
 	}
-	if len(names) > 0 {
-		return nil
-	}
-	return sel.buildArgs(c, names)
+	return sel.namesArgs(c, names)
 }
 
 // ensured is what ensure tells of one root; its fields are an interface to scripts.
@@ -143,12 +140,9 @@ func (a *app) wanted(ctx context.Context, store *cache.Store, sel *selection, na
 		}
 		return all, err
 	}
-	if len(names) == 0 {
-		r, err := sel.recipe()
-		if err != nil {
-			return nil, err
-		}
-		names = r.Names()
+	names, err := sel.orRecipe(names)
+	if err != nil {
+		return nil, err
 	}
 	set, err := a.suites()
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/internal/debootstrap"
 	"github.com/rootctl/rootctl/internal/debootstrap/recipe"
+	"github.com/rootctl/rootctl/internal/debootstrap/resolve"
 	"github.com/rootctl/rootctl/suites"
 )
 
@@ -97,10 +98,8 @@ func (s *selection) recipeRequest(a *app, set *suites.Set, root *recipe.Root) (d
 	own := *s
 	own.variant, own.arch, own.pockets, own.components = root.Variant, root.Arch, root.Pockets, root.Comps
 	own.include, own.exclude = root.Include, root.Exclude
-	if word := suiteWord(set, root.Suite); word != "" {
-		if su, err := set.Lookup(word); err == nil && su.Role == word {
-			return fail(withHint(&flagError{fmt.Errorf("suite %s moves from one release to the next", word)}, "name the release: suite = %q", su.Codename))
-		}
+	if err := judgeRoot(set, root); err != nil {
+		return debootstrap.Request{}, err
 	}
 	r, err := own.suiteRequest(a, set, root.Suite)
 	if err != nil {
@@ -109,6 +108,47 @@ func (s *selection) recipeRequest(a *app, set *suites.Set, root *recipe.Root) (d
 	r.Tag, r.Added = root.Tag, additions(root)
 	r.Added.Salt = cmp.Or(s.salt, root.CacheSalt)
 	return r, nil
+}
+
+// judgeRoot finds suites, variants, architectures and pockets that there are not, and says where in the recipe they stand.
+func judgeRoot(set *suites.Set, root *recipe.Root) error {
+	wrong := func(key, next, format string, args ...any) error {
+		return &flagError{root.Wrong(key, fmt.Sprintf(format, args...), next)}
+	}
+	r, err := parseName(set, root.Suite)
+	if err != nil {
+		return fmt.Errorf("%s%w", root.Wrong("suite", "", "").Error(), err)
+	}
+	if word := suiteWord(set, root.Suite); r.Suite.Role != "" && r.Suite.Role == word {
+		return wrong("suite", fmt.Sprintf("name the release: suite = %q", r.Suite.Codename), "suite %s moves from one release to the next", word)
+	}
+	if v := root.Variant; v != "" && !slices.Contains(resolve.Variants(), resolve.Canonical(v)) {
+		next := "known variants: " + strings.Join(resolve.Variants(), ", ")
+		if near := suites.Near(v, resolve.Variants()); len(near) > 0 {
+			next = fmt.Sprintf("did you mean %s? %s", strings.Join(near, " or "), next)
+		}
+		return wrong("variant", next, "unknown variant %q", v)
+	}
+	if err := checkArch(r.Arch); err != nil {
+		return wrong("suite", hintOf(err), "%v", err)
+	}
+	if err := checkArch(root.Arch); root.Arch != "" && err != nil {
+		return wrong("arch", hintOf(err), "%v", err)
+	}
+	for i, p := range root.Pockets {
+		if _, ok := r.Suite.Pocket(p); !ok && p != "release" {
+			var known []string
+			for _, k := range r.Suite.Pockets {
+				known = append(known, k.Name)
+			}
+			next := "its pockets: " + strings.Join(append([]string{"release"}, known...), ", ")
+			if near := suites.Near(p, known); len(near) > 0 {
+				next = fmt.Sprintf("did you mean %s? %s", strings.Join(near, " or "), next)
+			}
+			return wrong(fmt.Sprintf("pockets[%d]", i), next, "%s has no pocket %q", r.Suite.Codename, p)
+		}
+	}
+	return nil
 }
 
 // extending is the request of a root that extends another of its recipe: what the parent asks for, and more packages.
@@ -165,7 +205,9 @@ func (s *selection) buildArgs(c *cobra.Command, given []string) error {
 	if _, err := os.Lstat(s.recipeFile()); err == nil || s.file != "" {
 		return nil
 	}
-	return s.nameArgs(c, given)
+	verb := c.CommandPath()
+	return withHint(&flagError{fmt.Errorf("%s: no SUITE is named, and there is no %s here", strings.TrimPrefix(verb, c.Root().Name()+" "), recipe.DefaultName)},
+		"name one: %s bionic (rootctl suites lists them), or describe roots in %s: docs/recipes.md", verb, recipe.DefaultName)
 }
 
 // recipeFlags are build's own flags as they go with a recipe's roots.

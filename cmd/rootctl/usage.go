@@ -20,8 +20,9 @@ func (e *flagError) Unwrap() error { return e.error }
 // first example.
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(c *cobra.Command, given []string) error {
-		if check(c, given) == nil {
-			return nil
+		err := check(c, given)
+		if said := (*flagError)(nil); err == nil || errors.As(err, &said) {
+			return err
 		}
 		if c.HasAvailableSubCommands() && len(given) > 0 {
 			return noVerb(c, given[0])
@@ -37,6 +38,7 @@ func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 
 // wrongCount says which argument of a verb's usage line is missing or too many.
 func wrongCount(c *cobra.Command, given []string) string {
+	verb := strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" ")
 	var wanted []string
 	for _, word := range strings.Fields(c.Use)[1:] {
 		if word == "|" { // what follows is another way to use the verb
@@ -51,16 +53,16 @@ func wrongCount(c *cobra.Command, given []string) string {
 		if len(missing) > 1 {
 			are = "are"
 		}
-		return fmt.Sprintf("%s: %s %s missing", c.Name(), strings.Join(missing, " and "), are)
+		return fmt.Sprintf("%s: %s %s missing", verb, strings.Join(missing, " and "), are)
 	}
 	if len(given) <= len(wanted) { // the usage line begins with words to choose from, or has ways without any
-		return c.Name() + ": an argument is missing"
+		return verb + ": an argument is missing"
 	}
 	extra := fmt.Sprintf("%q", given[len(wanted):])
 	if len(wanted) == 0 {
-		return fmt.Sprintf("%s takes no argument, not %s", c.Name(), strings.Trim(extra, "[]"))
+		return fmt.Sprintf("%s takes no argument, not %s", verb, strings.Trim(extra, "[]"))
 	}
-	return fmt.Sprintf("%s takes one %s, not also %s", c.Name(), strings.Join(wanted, " and "), strings.Trim(extra, "[]"))
+	return fmt.Sprintf("%s takes one %s, not also %s", verb, strings.Join(wanted, " and "), strings.Trim(extra, "[]"))
 }
 
 // badFlag is what cobra calls for a flag that it could not read: a misspelt one is answered with near names.

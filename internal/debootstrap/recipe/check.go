@@ -44,6 +44,9 @@ func parse(path string, text []byte, read readFile) (*Recipe, error) {
 		return a.line < b.line || a.line == b.line && (a.column < b.column || a.column == b.column && names[i] < names[j])
 	})
 	for _, name := range names {
+		if err := p.lists(name, f.Root[name]); err != nil {
+			return nil, err
+		}
 		root, err := p.root(name, f.Root[name])
 		if err != nil {
 			return nil, err
@@ -66,7 +69,7 @@ func (e *Error) or(next string) *Error {
 func (p *parser) root(name string, t rootTable) (*Root, error) {
 	at := "root." + name
 	r := &Root{Name: name, Tag: t.Tag, Suite: t.Suite, Variant: t.Variant, Arch: t.Arch, Extends: t.Extends, Include: t.Include, Exclude: t.Exclude,
-		Pockets: t.Pockets, Comps: t.Components, Network: t.Network, CacheSalt: t.CacheSalt}
+		Pockets: t.Pockets, Comps: t.Components, Network: t.Network, CacheSalt: t.CacheSalt, file: p.path, places: p.places}
 	if r.Tag == "" {
 		r.Tag = name
 	}
@@ -106,6 +109,17 @@ func (p *parser) root(name string, t rootTable) (*Root, error) {
 		}
 	}
 	return r, nil
+}
+
+// lists refuses one table where several are meant: the decoder takes it for a list of one.
+func (p *parser) lists(name string, t rootTable) error {
+	for key, n := range map[string]int{"files": len(t.Files), "hooks": len(t.Hooks), "sources": len(t.Sources)} {
+		path := "root." + name + "." + key
+		if _, list := p.places[path+"[0]"]; n > 0 && !list {
+			return p.fail(path, "it is one table, and a list of tables is meant").or("two pairs of brackets: [[" + path + "]]")
+		}
+	}
+	return nil
 }
 
 func (p *parser) words(key string, list []string) error {

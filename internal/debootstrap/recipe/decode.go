@@ -139,7 +139,7 @@ func tomlText(e *toml.DecodeError) string {
 	case strings.Contains(text, "into") && strings.Contains(text, "string"):
 		return "want a text in quotes"
 	case strings.Contains(text, "[]recipe."):
-		return "want tables: [[root.NAME.files]]"
+		return "want tables: [[" + strings.Join(e.Key(), ".") + "]]"
 	case strings.Contains(text, "recipe."):
 		return "want a table: [root.NAME]"
 	case strings.Contains(text, "leading zeroes"):
@@ -220,6 +220,7 @@ func (f places) value(p *unstable.Parser, v *unstable.Node, path string) {
 		n := 0
 		for it := v.Children(); it.Next(); n++ {
 			element := fmt.Sprintf("%s[%d]", path, n)
+			f[element] = f.at(path)
 			if raw := it.Node().Raw; raw.Length > 0 {
 				start := p.Shape(raw).Start
 				f[element] = place{start.Line, start.Column}

@@ -52,6 +52,16 @@ type Root struct {
 	Files     []File
 	Hooks     []Hook
 	Sources   []Source
+
+	file   string // it stands in
+	places places
+}
+
+// Wrong is an Error at one of the root's keys, for what only those who use a recipe can judge.
+func (r *Root) Wrong(key, what, next string) *Error {
+	key = "root." + r.Name + "." + key
+	at := r.places.at(key)
+	return &Error{File: r.file, Line: at.line, Col: at.column, Key: key, What: what, Next: next}
 }
 
 // File is one that is added to a root.

@@ -140,6 +140,12 @@ func TestRefused(t *testing.T) {
 		{"extends nothing", "[root.a]\nextends=\"b\"\n", ":2:1: root.a.extends: there is no [root.b]", ""},
 		{"extends itself", "[root.a]\nextends=\"b\"\n[root.b]\nextends=\"a\"\n", "leads back to itself", ""},
 		{"extends with a suite", base + "[root.b]\nextends=\"a\"\nsuite=\"x\"\n", ":5:1: root.b.suite: ", "[root.a]"},
+		{"hooks in one pair of brackets", base + "[root.a.hooks]\nwhen=\"customize\"\nrun=\"x\"\n", ":3:9: root.a.hooks: it is one table", "[[root.a.hooks]]"},
+		{"files in one pair of brackets, and nothing in it", base + "[root.a.files]\n", ":3:9: root.a.files: it is one table", "[[root.a.files]]"},
+		{"variables of no hook", base + "[root.a.hooks.env]\nA=\"1\"\n", ":3:9: root.a.hooks: it is one table", "[[root.a.hooks]]"},
+		{"an inline table", base + "hooks = { when = \"customize\", run = \"x\" }\n", ":3:9: root.a.hooks: want tables: [[root.a.hooks]]", ""},
+		{"keys with dots", base + "sources.name = \"x\"\n", ":3:1: root.a.sources: it is one table", "[[root.a.sources]]"},
+		{"an empty inline table in a list", base + "hooks = [{}]\n", "hooks[0].when: unknown moment", "customize"},
 		{"two of a tag", base + "[root.b]\nsuite=\"x\"\ntag=\"a\"\n", ":5:1: root.b.tag: ", ""},
 	} {
 		t.Run(tt.summary, func(t *testing.T) {
