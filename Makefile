@@ -85,7 +85,7 @@ fuzz: tools-for-tests
 	done
 
 lint:
-	@unformatted=$$(gofmt -l cmd internal suites); [ -z "$$unformatted" ] || { echo "not gofmt'ed: $$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l ci cmd internal suites); [ -z "$$unformatted" ] || { echo "not gofmt'ed: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags e2e_stretch,e2e_export,e2e_examples ./cmd/rootctl
 	$(GO) vet -tags e2e_kernel ./internal/runner

@@ -78,11 +78,17 @@ func (a *app) ciJob() (*ciJob, error) {
 		if st, err := os.Stat(dir); err != nil || !st.IsDir() || !filepath.IsAbs(dir) || filepath.Clean(dir) == "/" {
 			return nil, withHint(&notFound{fmt.Errorf("%s is %q, which is no folder", name, dir)}, "let the runner set it")
 		}
+		if err := noColon(name, dir); err != nil {
+			return nil, err
+		}
 		j.folders = append(j.folders, filepath.Clean(dir))
 	}
 	if len(j.folders) == 0 {
 		if cwd == "/" {
 			return nil, withHint(&flagError{errors.New("neither GITHUB_WORKSPACE nor CI_PROJECT_DIR is set, and the current folder is /")}, "go to the folder of the sources")
+		}
+		if err := noColon("the current folder", cwd); err != nil {
+			return nil, err
 		}
 		j.folders = []string{cwd}
 	}
@@ -93,6 +99,14 @@ func (a *app) ciJob() (*ciJob, error) {
 	slices.Sort(j.folders) // an outer one before what it has in it
 	j.folders = slices.CompactFunc(j.folders, func(outer, inner string) bool { return below(outer, inner) })
 	return &j, nil
+}
+
+// noColon refuses a folder that --bind would take for two.
+func noColon(what, dir string) error {
+	if !strings.Contains(dir, ":") {
+		return nil
+	}
+	return withHint(&flagError{fmt.Errorf("%s is %q: a folder with a colon cannot be shown inside", what, dir)}, "check out to a folder without one")
 }
 
 func below(outer, inner string) bool {

@@ -10,6 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/suites"
 )
 
 // eachFlags are the flags of each beside those of run.
@@ -41,7 +44,7 @@ func newEachCommand(a *app) *cobra.Command {
 				a.verbIsRun = false // so that a failure is told as JSON
 				return a.ensureForEach(c.Context(), &sel, names[0], fl.noBuild)
 			}
-			return a.runEach(c, &fl, &each, names, argv)
+			return a.runEach(c, &sel, &fl, &each, names, argv)
 		},
 	}
 	f := c.Flags()
@@ -100,7 +103,7 @@ func eachNames(c *cobra.Command, given []string) (names, argv []string, _ error)
 }
 
 // runEach ensures and runs, reports, and sets the exit code.
-func (a *app) runEach(c *cobra.Command, fl *runFlags, opt *eachFlags, names, argv []string) error {
+func (a *app) runEach(c *cobra.Command, sel *selection, fl *runFlags, opt *eachFlags, names, argv []string) error {
 	if _, err := a.spec(fl, argv); err != nil { // said once, and not by each
 		return err
 	}
@@ -113,6 +116,9 @@ func (a *app) runEach(c *cobra.Command, fl *runFlags, opt *eachFlags, names, arg
 	if opt.jobs == 0 {
 		opt.jobs = runtime.GOMAXPROCS(0)
 	}
+	if err := a.judgeNames(sel, names); err != nil {
+		return err
+	}
 	report, err := a.createJUnit(c.Context(), opt.junit)
 	if err != nil {
 		return err
@@ -120,6 +126,11 @@ func (a *app) runEach(c *cobra.Command, fl *runFlags, opt *eachFlags, names, arg
 	defer report.close()
 	e := newEach(a, opt, names)
 	e.selecting, e.running = passedOn(c.Flags())
+	for i, name := range names {
+		if e.results[i].net, err = sel.netOfRecipe(a, name, c.Flags().Changed("net")); err != nil {
+			return err
+		}
+	}
 	e.all(names, argv)
 	if err := report.write(e.results, argv); err != nil {
 		return err
@@ -129,6 +140,48 @@ func (a *app) runEach(c *cobra.Command, fl *runFlags, opt *eachFlags, names, arg
 	}
 	a.exit = e.worst()
 	return nil
+}
+
+// judgeNames refuses, before anything runs, what is neither in the cache nor can be built. It asks nobody.
+func (a *app) judgeNames(sel *selection, names []string) error {
+	if sel.lockFile != "" {
+		_, err := sel.lockedRoots(a, names)
+		return err
+	}
+	store, err := a.openStore()
+	if err != nil {
+		return err
+	}
+	set, err := a.suites()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := a.judgeName(store, set, sel, name); err != nil {
+			return fmt.Errorf("each %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (a *app) judgeName(store *cache.Store, set *suites.Set, sel *selection, name string) error {
+	of, err := sel.recipeRoot(a, name)
+	if err != nil {
+		return err
+	}
+	if of == nil && !sel.given() {
+		if _, err = a.cached(store, name); err == nil {
+			return nil
+		}
+	}
+	_, wrong := sel.request(a, set, name)
+	if wrong == nil || sel.asksFor(wrong) {
+		return nil
+	}
+	if gone := (*goneRoot)(nil); errors.As(err, &gone) || err != nil && !errors.Is(err, cache.ErrNotFound) {
+		return err
+	}
+	return fileNamed(name, wrong)
 }
 
 // passedOn gives the command line's flags again, for processes of one root: those that select it, and those of its run.

@@ -25,6 +25,7 @@ type eachResult struct {
 	Seconds float64 `json:"seconds"`
 	Error   string  `json:"error,omitempty"` // why there is no root
 
+	net   string // the recipe's network for it, if --net gives none
 	began time.Time
 	tail  tail
 }
@@ -113,6 +114,9 @@ func (e *eachRun) ensure(i int, r *eachResult) bool {
 func (e *eachRun) run(i int, r *eachResult, argv []string) {
 	out, errs := e.lines.of(i, false, &r.tail), e.lines.of(i, true, &r.tail)
 	args := append([]string{"run"}, e.running...)
+	if r.net != "" {
+		args = append(args, "--net="+r.net)
+	}
 	args = append(append(args, r.Digest, "--"), argv...)
 	r.began = e.a.now()
 	code, started := e.child(args, out, errs)

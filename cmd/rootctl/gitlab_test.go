@@ -30,6 +30,7 @@ type glJob struct {
 		If        string            `yaml:"if"`
 		Variables map[string]string `yaml:"variables"`
 	} `yaml:"rules"`
+	Before []string `yaml:"before_script"`
 	Script []string `yaml:"script"`
 }
 
@@ -101,7 +102,7 @@ func (r *glRunner) job(j glJob) error {
 			return err
 		}
 	}
-	c := exec.Command("bash", "-c", "set -eo pipefail\n"+strings.Join(j.Script, "\n"))
+	c := exec.Command("bash", "-c", "set -eo pipefail\n"+strings.Join(slices.Concat(j.Before, j.Script), "\n"))
 	c.Dir, c.Stdout, c.Stderr = r.project, &r.log, &r.log
 	for _, m := range []map[string]string{r.env, r.variables} {
 		for k, v := range m {

@@ -187,14 +187,23 @@ func additions(root *recipe.Root) (out debootstrap.Additions) {
 
 // recipeNetwork has a recipe's network be that of run, unless --net says another.
 func (s *selection) recipeNetwork(a *app, name string, net *pflag.Flag) error {
-	if net.Changed {
-		return nil
-	}
-	root, err := s.recipeRoot(a, name)
-	if err != nil || root == nil || root.Network == "" {
+	network, err := s.netOfRecipe(a, name, net.Changed)
+	if err != nil || network == "" {
 		return err
 	}
-	return net.Value.Set(root.Network)
+	return net.Value.Set(network)
+}
+
+// netOfRecipe is the network that a recipe gives its root of that name, "" if it gives none or the user did.
+func (s *selection) netOfRecipe(a *app, name string, given bool) (string, error) {
+	if given {
+		return "", nil
+	}
+	root, err := s.recipeRoot(a, name)
+	if err != nil || root == nil {
+		return "", err
+	}
+	return root.Network, nil
 }
 
 // buildArgs wants one name, with --lock any number, and none where there is a recipe.
