@@ -41,6 +41,8 @@ type app struct {
 	enterErr error    // why there is no user namespace for this user
 	signals  signalSource
 
+	helperTime time.Duration // bound of a credential helper; tests alone set it
+
 	verb      string // as the command line names it, "" if it does not
 	exit      int    // exit code of a verb that succeeded, e.g. that of the command run
 	monitor   bool   // of a detached container

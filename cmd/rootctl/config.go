@@ -28,6 +28,7 @@ import (
 //	max-age = "60d"                # how long a root without a name may be unused; "none"
 //	from = "HOST/REPOSITORY"       # as --cache-from
 //	to = "HOST/REPOSITORY"         # as --cache-to
+//	insecure = "HOST:PORT,..."     # as --insecure; "loopback" is as --insecure alone
 type config struct {
 	CAFile    string              `toml:"ca-file"`
 	Mirrors   map[string][]string `toml:"mirrors"`
@@ -37,6 +38,8 @@ type config struct {
 		MaxAge  string `toml:"max-age"`
 		From    string `toml:"from"`
 		To      string `toml:"to"`
+
+		Insecure string `toml:"insecure"`
 	} `toml:"cache"`
 }
 
@@ -79,6 +82,7 @@ func (a *app) config() (config, error) {
 			all.Cache.MaxAge = c.Cache.MaxAge
 		}
 		all.Cache.From, all.Cache.To = cmp.Or(c.Cache.From, all.Cache.From), cmp.Or(c.Cache.To, all.Cache.To)
+		all.Cache.Insecure = cmp.Or(c.Cache.Insecure, all.Cache.Insecure)
 		for key, list := range c.Mirrors {
 			all.Mirrors[key] = list
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
+
+	"golang.org/x/term"
 
 	"github.com/rootctl/rootctl/internal/cache/oci/registry"
 )
@@ -44,15 +48,20 @@ func (a *app) dockerLogin(ctx context.Context, host string) (registry.Login, err
 
 // Bounds of a credential helper: it may ask a person.
 const (
-	helperTime   = 2 * time.Minute
+	helperTime   = 2 * time.Minute // unless the app has another
 	maxHelperOut = 64 << 10
 )
 
 // credentialHelper runs program get. What it says on its standard error is not shown: nobody knows what stands there.
 func (a *app) credentialHelper(ctx context.Context, program, host string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, helperTime)
+	limit := cmp.Or(a.helperTime, helperTime)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	c := exec.CommandContext(ctx, program, "get")
+	if !term.IsTerminal(int(a.stdin.Fd())) { // else it may ask there, which a group in the background cannot
+		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) } // with what it started
+	}
 	c.Stdin = strings.NewReader(host)
 	c.WaitDelay = time.Second
 	out := &bounded{stop: cancel}
@@ -63,8 +72,10 @@ func (a *app) credentialHelper(ctx context.Context, program, host string) ([]byt
 		return nil, fmt.Errorf("it writes more than %d bytes", maxHelperOut)
 	case errors.Is(err, exec.ErrNotFound):
 		return nil, withHint(errors.New("there is no such program"), "install it, or take it out of ~/.docker/config.json and log in again")
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return nil, withHint(fmt.Errorf("no answer in %s", limit), "echo %s | %s get shows what it waits for", host, program)
 	case ctx.Err() != nil:
-		return nil, fmt.Errorf("no answer: %w", ctx.Err())
+		return nil, ctx.Err()
 	case err != nil:
 		return out.b.Bytes(), errors.New("it failed")
 	}

@@ -165,7 +165,7 @@ func (p *pushing) run(ctx context.Context) (*pushReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	rep.Sent, err = p.repo.Push(ctx, &registry.Upload{Manifest: image.Manifest, Text: image.Text, Tags: []string{tag}, Progress: bar, Referrers: documents,
+	rep.Sent, err = p.repo.Push(ctx, &registry.Upload{Manifest: image.Manifest, Text: image.Text, Tags: []string{tag}, Progress: bar, Referrers: documents, Refused: p.refused("documents about images: its list of packages and how it was made stay here"),
 		Blobs: []registry.Content{{Descriptor: image.Layer, File: layer}, {Descriptor: image.Config, Data: image.ConfigText}}})
 	return rep, err
 }
@@ -198,6 +198,16 @@ func (p *pushing) pushClosure(ctx context.Context, rep *pushReport) error {
 	if err == nil || !errors.Is(err, registry.ErrNotFound) {
 		return err
 	}
-	return p.repo.PushArtifact(ctx, tag, oci.Referrer{ArtifactType: oci.TypeClosure, MediaType: oci.TypeClosure, Data: text,
+	err = p.repo.PushArtifact(ctx, tag, oci.Referrer{ArtifactType: oci.TypeClosure, MediaType: oci.TypeClosure, Data: text,
 		Annotations: map[string]string{oci.KeyKey: string(key), oci.SuiteKey: p.info.Suite, oci.VariantKey: p.info.Variant}})
+	if registry.Refuses(err) {
+		p.refused("what is no image: whoever takes the root from there reads the archive's index")(err)
+		return nil
+	}
+	return err
+}
+
+// refused warns that a registry takes images alone.
+func (p *pushing) refused(what string) func(error) {
+	return func(err error) { p.warn("%v; it takes no %s", err, what) }
 }

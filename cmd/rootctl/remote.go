@@ -31,7 +31,7 @@ func (fl *remoteFlags) registerRemote(f *pflag.FlagSet) {
 }
 
 func (fl *remoteFlags) registerInsecure(f *pflag.FlagSet) {
-	f.StringVar(&fl.insecure, "insecure", "", "take plain HTTP and unverified TLS from a registry on this machine, or from these `hosts`: --insecure=HOST:PORT,...")
+	f.StringVar(&fl.insecure, "insecure", "", "take plain HTTP and unverified TLS from a registry on this machine, or from these `hosts`: --insecure=HOST:PORT,... (default $ROOTCTL_INSECURE)")
 	f.Lookup("insecure").NoOptDefVal = onThisMachine
 }
 
@@ -98,22 +98,49 @@ func (a *app) openRemote(ctx context.Context, store *cache.Store, fl *remoteFlag
 // openRepository prepares the use of a registry as environment, configuration and --insecure say.
 func (a *app) openRepository(ref registry.Ref, insecure string) (*registry.Repository, error) {
 	o := registry.Options{Proxy: proxyFromEnvironment, Log: a.log(), Agent: "rootctl/" + version()}
-	switch {
-	case insecure == "":
-	case insecure == onThisMachine:
-		if o.Insecure = registry.Loopback(ref.Host); !o.Insecure {
-			return nil, withHint(&flagError{fmt.Errorf("--insecure: %s is another machine, and anybody on the way could change what it says", ref.Host)},
-				"trust its authority with --ca-file FILE; or say that you know, with --insecure=%s", ref.Host)
-		}
-	default:
-		o.Insecure = slices.Contains(strings.Split(insecure, ","), ref.Host)
-	}
 	var err error
+	if o.Insecure, err = a.insecure(ref.Host, insecure); err != nil {
+		return nil, err
+	}
 	if o.TLS, err = a.tlsConfig(); err != nil {
 		return nil, err
 	}
 	o.Login = a.dockerLogin
 	return registry.Open(ref, o)
+}
+
+// insecure reports whether a registry need not show who it is, as --insecure, else the environment, else the configuration
+// says. The last two are for all registries, so that "loopback" there leaves others as they are.
+func (a *app) insecure(host, flag string) (bool, error) {
+	what, value := "--insecure", flag
+	if value == "" {
+		what, value = "ROOTCTL_INSECURE", a.getenv("ROOTCTL_INSECURE")
+	}
+	if value == "" {
+		c, err := a.config()
+		if err != nil {
+			return false, err
+		}
+		what, value = "configuration: [cache] insecure", c.Cache.Insecure
+	}
+	switch value {
+	case "", "none", "0", "false":
+		return false, nil
+	case onThisMachine, "1", "true":
+		here := registry.Loopback(host)
+		if !here && flag != "" {
+			return false, withHint(&flagError{fmt.Errorf("--insecure: %s is another machine, and anybody on the way could change what it says", host)},
+				"trust its authority with --ca-file FILE; or say that you know, with --insecure=%s", host)
+		}
+		return here, nil
+	}
+	hosts := strings.Split(value, ",")
+	for _, h := range hosts {
+		if ref, err := registry.ParseRef(h + "/x"); err != nil || ref.Host != h {
+			return false, withHint(&flagError{fmt.Errorf("%s: %q is no host", what, h)}, "HOST or HOST:PORT, with commas between them, or %s", onThisMachine)
+		}
+	}
+	return slices.Contains(hosts, host), nil
 }
 
 // missed judges a failure of --cache-from: nil if the build goes on without.

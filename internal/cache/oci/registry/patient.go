@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -33,7 +34,10 @@ func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
 	for n := 1; ; n++ {
 		resp, err := watched(p.next, req)
 		pause, again := judge(resp, err, wait)
-		if !again || n == tries || req.Context().Err() != nil {
+		if late(err) {
+			n = max(n, tries-1) // it was waited for long enough
+		}
+		if !again || n >= tries || req.Context().Err() != nil {
 			return resp, err
 		}
 		body, ok, bodyErr := nextBody(req)
@@ -62,6 +66,12 @@ func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
 		req.Body = body
 		wait *= 2
 	}
+}
+
+// late holds for an answer that did not come in time.
+func late(err error) bool {
+	var timeout interface{ Timeout() bool }
+	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // nextBody is the body of the next try.

@@ -21,7 +21,8 @@ type Upload struct {
 	Blobs     []Content
 	Tags      []string
 	Referrers []oci.Referrer
-	Progress  io.Writer // is written what of the blobs is sent; may be nil
+	Progress  io.Writer   // is written what of the blobs is sent; may be nil
+	Refused   func(error) // is told why the registry has the image without its documents; may be nil
 }
 
 // Content is a blob to be pushed.

@@ -3,6 +3,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -62,6 +63,8 @@ type Options struct {
 	Insecure bool                                                  // TLS is not verified, and plain HTTP will do
 	Log      *slog.Logger
 	Agent    string // User-Agent
+	// TakeStall is how long the registry may take nothing of what is sent; 0 is a minute.
+	TakeStall time.Duration
 }
 
 // A Repository is one in a registry. Its methods may be called from several goroutines.
@@ -87,8 +90,7 @@ func Open(ref Ref, o Options) (*Repository, error) {
 		conf = o.TLS.Clone()
 	}
 	conf.InsecureSkipVerify = o.Insecure
-	dialer := &net.Dialer{Timeout: 15 * time.Second}
-	plain := &http.Transport{Proxy: o.Proxy, DialContext: dialer.DialContext, TLSClientConfig: conf, TLSHandshakeTimeout: 15 * time.Second,
+	plain := &http.Transport{Proxy: o.Proxy, DialContext: dialer(cmp.Or(o.TakeStall, takeStall)), TLSClientConfig: conf, TLSHandshakeTimeout: 15 * time.Second,
 		ResponseHeaderTimeout: 60 * time.Second, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 64 << 10,
 		ExpectContinueTimeout: time.Second, WriteBufferSize: 64 << 10, DisableCompression: true}
 	r := &Repository{ref: ref, log: o.Log, repo: repo, insecure: o.Insecure}
