@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/internal/cache/parcel"
 	"github.com/rootctl/rootctl/internal/debootstrap"
 )
@@ -20,9 +21,9 @@ func newBundleCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bundle --lock FILE -o BUNDLE [NAME...]",
 		Short: "write a lock file's roots and packages into one file, for machines without a network",
-		Long: "bundle writes the roots of a lock file, which rootctl ensure --lock makes, and the packages that they are made of\n" +
-			"into one file; what the cache has not of these it fetches. There, rootctl cache restore BUNDLE takes it in, and\n" +
-			"rootctl build --lock FILE --offline asks nobody.",
+		Long: "bundle writes the roots of a lock file, which rootctl ensure --lock makes, the packages that they are made of and the\n" +
+			"signed indices that these were chosen by into one file; what the cache has not of these it fetches. There, rootctl\n" +
+			"cache restore BUNDLE takes it in, and rootctl build --lock FILE --offline and lock --check --offline ask nobody.",
 		Example: "  rootctl bundle --lock rootctl.lock -o roots.bundle\n  rootctl cache restore roots.bundle && rootctl build --lock rootctl.lock --offline",
 		RunE: func(c *cobra.Command, names []string) error {
 			a.quiet = a.quiet || asJSON
@@ -67,7 +68,11 @@ func (a *app) bundle(ctx context.Context, sel *selection, output string, names [
 	}
 	defer lock.Close()
 	for _, r := range roots {
-		if err := s.packages(ctx, r); err != nil {
+		err := s.packages(ctx, r)
+		if err == nil {
+			err = s.indices(ctx, r)
+		}
+		if err != nil {
 			return fmt.Errorf("bundle %s: %w", r.name, err)
 		}
 	}
@@ -93,23 +98,71 @@ func (s *saving) packages(ctx context.Context, r lockedRoot) error {
 		if lacks(p) {
 			return withHint(&notFound{fmt.Errorf("package %s %s is not in the cache", p.Name, p.Version)}, "rootctl build of this root fetches it")
 		}
-		s.index.Downloads = append(s.index.Downloads, parcel.Download{SHA256: p.SHA256, Size: p.Size})
-		s.open[p.SHA256] = func() (io.ReadCloser, error) { return s.store.OpenDownload(p.SHA256) }
+		s.download(p.SHA256, p.Size)
 	}
 	return nil
 }
 
-func (s *saving) fetch(ctx context.Context, r lockedRoot) error {
-	set, err := s.suites()
+// indices takes along the signed indices that a root's packages were chosen by: what the cache has not it asks the archive
+// for, which may have moved on. They are what lock --check and other roots are answered by where there is no network.
+func (s *saving) indices(ctx context.Context, r lockedRoot) error {
+	b, done, err := s.builder()
 	if err != nil {
 		return err
+	}
+	defer done()
+	records, files, lacks := b.CarryReleases(r.lock, r.req)
+	if len(lacks) > 0 && !r.lock.Unverified() && r.req.At.IsZero() && !s.store.ReadOnly() {
+		if err := b.FetchReleases(ctx, r.req); err != nil {
+			s.log().Debug("read the archive's indices", "root", r.name, "error", err)
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		records, files, lacks = b.CarryReleases(r.lock, r.req)
+	}
+	for _, l := range lacks {
+		s.say("note: a signed index of %s is not in it: %s", r.name, oneLine(l.Error()))
+	}
+	for _, rec := range records {
+		if !slices.ContainsFunc(s.index.Records, func(have parcel.Record) bool { return have.Folder == rec.Folder && have.Name == rec.Name }) {
+			s.index.Records = append(s.index.Records, rec)
+		}
+	}
+	for _, f := range files {
+		s.download(f.SHA256, f.Size)
+	}
+	return nil
+}
+
+// download takes a file of an archive along, once.
+func (s *saving) download(sum cache.Digest, size int64) {
+	if s.open[sum] != nil {
+		return
+	}
+	s.index.Downloads = append(s.index.Downloads, parcel.Download{SHA256: sum, Size: size})
+	s.open[sum] = func() (io.ReadCloser, error) { return s.store.OpenDownload(sum) }
+}
+
+// builder can ask the archive and builds nothing; done ends its display of progress.
+func (s *saving) builder() (b *debootstrap.Builder, done func(), err error) {
+	set, err := s.suites()
+	if err != nil {
+		return nil, nil, err
 	}
 	client, err := s.client()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	p := s.startProgress()
-	defer p.close()
-	b := debootstrap.Builder{Store: s.store, Client: client, Suites: set, Now: s.now, Log: s.log(), Progress: p.report}
+	return &debootstrap.Builder{Store: s.store, Client: client, Suites: set, Now: s.now, Log: s.log(), Progress: p.report}, p.close, nil
+}
+
+func (s *saving) fetch(ctx context.Context, r lockedRoot) error {
+	b, done, err := s.builder()
+	if err != nil {
+		return err
+	}
+	defer done()
 	return b.FetchLocked(ctx, r.lock, r.req)
 }

@@ -309,6 +309,9 @@ func (r *restoring) keep(ctx context.Context, p *parcel.Reader, names []cache.Re
 		}
 		r.leases = append(r.leases, lease)
 	}
+	if err := r.releases(p); err != nil {
+		return err
+	}
 	if err := debootstrap.KeepCarried(r.store, p.Index.Records); err != nil {
 		return err
 	}
@@ -324,6 +327,20 @@ func (r *restoring) keep(ctx context.Context, p *parcel.Reader, names []cache.Re
 		r.report.Names = append(r.report.Names, ref.Name)
 	}
 	return nil
+}
+
+// releases takes signed indices in: without them the roots are as good.
+func (r *restoring) releases(p *parcel.Reader) error {
+	set, err := r.suites()
+	if err != nil {
+		return err
+	}
+	b := &debootstrap.Builder{Store: r.store, Suites: set, Now: r.now, Log: r.log()}
+	refused, err := b.KeepReleases(p.Index.Records)
+	for _, why := range refused {
+		r.warn("not taken: %s", oneLine(why.Error()))
+	}
+	return err
 }
 
 func (r *restoring) tell(asJSON bool) error {

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -88,13 +90,14 @@ func lockEnv(t *testing.T, archive *testarchive.Archive) map[string]string {
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	env := map[string]string{"LOCKS": server.URL}
-	for name := range handlers {
+	keys := map[string][]byte{"stranger": testarchive.NewKey("stranger").Armored()} // else the archive's
+	for _, name := range append(slices.Sorted(maps.Keys(handlers)), "stranger") {
 		home := filepath.Join(t.TempDir(), name)
 		suites := filepath.Join(home, ".config", "rootctl", "suites")
 		text := strings.NewReplacer("BASE", server.URL, "MIRROR", name).Replace(lockedSuite)
 		err := errors.Join(os.MkdirAll(filepath.Join(suites, "keyrings"), 0o755),
 			os.WriteFile(filepath.Join(suites, "bionic.toml"), []byte(text), 0o644),
-			os.WriteFile(filepath.Join(suites, "keyrings", "fixture.gpg"), archive.Keyring(), 0o644))
+			os.WriteFile(filepath.Join(suites, "keyrings", "fixture.gpg"), []byte(cmp.Or(string(keys[name]), string(archive.Keyring()))), 0o644))
 		if err != nil {
 			t.Fatal(err)
 		}

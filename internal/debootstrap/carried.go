@@ -124,10 +124,13 @@ func CheckCarried(x *parcel.Index) error {
 	for _, r := range x.Records {
 		key := cache.Digest(r.Name)
 		var c carried
-		ok := r.Folder == "releases" || key.Valid()
+		ok := key.Valid()
 		switch {
-		case r.Folder == "releases":
-			continue // judged by its signature
+		case r.Folder == "releases": // judged by its signature when it is kept
+			_, err := readCarriedRelease(r)
+			if ok = err == nil; ok {
+				continue
+			}
 		case r.Folder == "inputs":
 			ok = ok && cache.Sum([]byte(r.Text)) == key
 			inputs[key] = r.Text

@@ -3,7 +3,6 @@ package archive
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -77,23 +76,12 @@ func (a *Archive) save(p *Pocket, mirror string, m message, v fetch.Validators, 
 	}
 	r := record{
 		Schema: 1, Suite: p.Suite, Mirror: fetch.RedactURL(mirror), Date: date, Checked: a.o.Now().UTC(), Validators: v,
-		Lengths: [3]int{len(m.Inline), len(m.Text), len(m.Sig)},
 	}
 	if old != nil && old.message.equal(m) && old.Mirror == r.Mirror && old.Validators == v && r.Checked.Sub(old.Checked).Abs() < restamp {
 		return nil
 	}
-	head, err := json.Marshal(r)
-	if err == nil {
-		err = a.o.Store.StoreRelease(a.recordID(p, mirror), slices.Concat(head, []byte("\n"), m.Inline, m.Text, m.Sig), func(now []byte) bool {
-			// Another process may have seen a newer one since ours was judged: that one stays.
-			there := parseRecord(now, p.Suite)
-			return there == nil || a.o.AllowOlder || !there.Date.After(date)
-		})
-	}
-	if err != nil {
-		return fmt.Errorf("record Release of %s: %w", p.Suite, err)
-	}
-	return nil
+	// Another process may have seen a newer one since ours was judged: that one stays.
+	return a.store(p, mirror, r, m, func(there *record) bool { return a.o.AllowOlder || !there.Date.After(date) })
 }
 
 func (m message) equal(o message) bool {
