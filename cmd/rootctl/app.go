@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/container"
 	"github.com/rootctl/rootctl/suites"
 )
 
@@ -39,7 +40,7 @@ type app struct {
 	shifted  bool     // runs use a shifted tree; tests alone set it
 	chroot   bool     // no namespaces: --isolation=chroot
 	enterErr error    // why there is no user namespace for this user
-	signals  signalSource
+	signals  container.SignalSource
 
 	helperTime time.Duration // bound of a credential helper; tests alone set it
 
@@ -103,7 +104,7 @@ func (a *app) cachePath() (string, error) {
 	if os.Geteuid() == 0 && a.inside == nil {
 		return rootsCache, nil
 	}
-	if dir := userCache(a.getenv, os.Geteuid(), ownerOf, passwdHome); dir != "" {
+	if dir := container.UserCache(a.getenv, os.Geteuid(), container.OwnerOf, container.PasswdHome); dir != "" {
 		return dir, nil
 	}
 	return "", withHint(fmt.Errorf("find the cache folder: neither XDG_CACHE_HOME nor HOME is set"), "name one with --cache DIR or ROOTCTL_CACHE")
@@ -194,17 +195,17 @@ func hostArch() string {
 func (a *app) catchSignals() (release func()) {
 	ch := make(chan os.Signal, 1)
 	done := make(chan struct{})
-	a.signals.notify(ch, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+	a.signals.Notify(ch, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
 	go func() {
 		select {
 		case <-ch:
-			a.signals.stop(ch)
+			a.signals.Stop(ch)
 			a.cancel()
 		case <-done:
 		}
 	}()
 	return func() {
-		a.signals.stop(ch)
+		a.signals.Stop(ch)
 		close(done)
 	}
 }

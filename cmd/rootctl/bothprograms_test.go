@@ -3,12 +3,16 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,22 +45,60 @@ func TestBothPrograms(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: builds and containers")
 	}
-	one := oneFile(t)
 	archive := testarchive.HostArchive(t, "bionic")
-	dir := t.TempDir()
-	keyring := filepath.Join(dir, "keyring.gpg")
-	if err := os.WriteFile(keyring, archive.Keyring(), 0o644); err != nil {
+	server := archive.Serve(t)
+	for summary, who := range map[string]*syscall.Credential{"root": nil, "user": bothUser(t)} {
+		t.Run(summary, func(t *testing.T) {
+			if who == nil && summary == "user" {
+				t.Skipf("needs user %s with ranges in /etc/subuid and /etc/subgid: make tools-for-tests", testUser)
+			}
+			compareBoth(t, server.URL, archive.Keyring(), who)
+		})
+	}
+}
+
+// bothUser is the ordinary user, nil if there is none.
+func bothUser(t *testing.T) *syscall.Credential {
+	u, err := user.Lookup(testUser)
+	if err != nil {
+		return nil
+	}
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	gid, e := strconv.ParseUint(u.Gid, 10, 32)
+	if err = errors.Join(err, e); err != nil {
 		t.Fatal(err)
 	}
-	env := append(os.Environ(), "ROOTCTL_CACHE="+filepath.Join(dir, "cache"), "ROOTCTL_STATE="+filepath.Join(dir, "state", "containers"))
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+}
+
+// compareBoth compares them for root, or for another user.
+func compareBoth(t *testing.T, mirror string, key []byte, who *syscall.Credential) {
+	dir, err := os.MkdirTemp("", "rootctl-both-") // a test's own folders are not for other users
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	one, keyring := filepath.Join(dir, "rootctl"), filepath.Join(dir, "keyring.gpg")
+	b, err := os.ReadFile(oneFile(t))
+	err = errors.Join(err, os.WriteFile(one, b, 0o755), os.WriteFile(keyring, key, 0o644), os.Chmod(dir, 0o755))
+	if who != nil {
+		err = errors.Join(err, os.Chown(dir, int(who.Uid), int(who.Gid)))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := append(os.Environ(), "HOME="+dir, "ROOTCTL_CACHE="+filepath.Join(dir, "cache"), "ROOTCTL_STATE="+filepath.Join(dir, "state", "containers"))
+	command := func(program string, args ...string) *exec.Cmd {
+		return &exec.Cmd{Path: one, Args: append([]string{program}, args...), Env: env, Dir: dir, SysProcAttr: &syscall.SysProcAttr{Credential: who}}
+	}
 	do := func(program string, args ...string) (out, errs string, code int) {
 		var o, e bytes.Buffer
-		cmd := exec.Cmd{Path: one, Args: append([]string{program}, args...), Env: env, Stdout: &o, Stderr: &e}
+		cmd := command(program, args...)
+		cmd.Stdout, cmd.Stderr = &o, &e
 		_ = cmd.Run() // the code tells
 		return o.String(), e.String(), cmd.ProcessState.ExitCode()
 	}
-	server := archive.Serve(t)
-	if _, errs, code := do("rootctl", "build", "bionic", "--mirror="+server.URL, "--only-mirror", "--keyring="+keyring, "--tag", "both"); code != 0 {
+	if _, errs, code := do("rootctl", "build", "bionic", "--mirror="+mirror, "--only-mirror", "--keyring="+keyring, "--tag", "both"); code != 0 {
 		t.Fatal(errs)
 	}
 	if _, errs, code := do("rootctl", "run", "-d", "--name", "bothbox", "both", "sleep", "600"); code != 0 {
@@ -96,10 +138,10 @@ func TestBothPrograms(t *testing.T) {
 			t.Errorf("%q: code %d, want %d\n-- stderr\n%s-- want\n%s-- stdout\n%s-- want\n%s", words, code, wantCode, errs, wantErrs, out, wantOut)
 		}
 	}
-	testShellOfVerbs(t, one, env, do)
-	testBothRecords(t, state, func(program string) *exec.Cmd {
-		return &exec.Cmd{Path: one, Args: []string{program, "run", "both", "sh", "-c", "echo up; cat"}, Env: env}
-	})
+	if who == nil {
+		testShellOfVerbs(t, one, env, do)
+	}
+	testBothRecords(t, state, func(program string) *exec.Cmd { return command(program, "run", "both", "sh", "-c", "echo up; cat") })
 }
 
 // testBothRecords compares what stands in the folder of records while a container runs.

@@ -11,24 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rootctl/rootctl/internal/cache"
-	"github.com/rootctl/rootctl/internal/container"
 	"github.com/rootctl/rootctl/internal/runner"
 	"github.com/rootctl/rootctl/internal/runner/state"
 )
-
-// recordsPath is the folder of the records of root's containers, or of a user's own. After su or sudo -u the variable
-// may still name the folder of whoever called.
-func recordsPath(getenv func(string) string, uid int) string {
-	if uid == 0 {
-		return container.RootsRecords
-	}
-	if dir := getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
-		if owner, there := ownerOf(dir); there && owner == uid {
-			return filepath.Join(dir, "rootctl", "containers")
-		}
-	}
-	return filepath.Join(fmt.Sprintf("/tmp/rootctl-%d", uid), "containers")
-}
 
 // joinable finds a running container by name or ID and says how to join it.
 func (a *app) joinable(ctx context.Context, verb, name string) (*state.Container, *runner.Target, error) {

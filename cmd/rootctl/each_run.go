@@ -59,8 +59,8 @@ const minEnsures = 4
 // all ensures the roots beside each other, runs each as soon as it is there, and waits for the last.
 func (e *eachRun) all(names, argv []string) {
 	signals := make(chan os.Signal, 8)
-	e.a.signals.notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
-	defer e.a.signals.stop(signals)
+	e.a.signals.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+	defer e.a.signals.Stop(signals)
 	ended := make(chan struct{})
 	defer close(ended)
 	go e.passSignals(signals, ended)

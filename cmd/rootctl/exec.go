@@ -102,8 +102,8 @@ func (a *app) execIn(ctx context.Context, fl *execFlags, name string, argv []str
 		cmd.User = target.Spec.User
 	}
 	signals := make(chan os.Signal, 8)
-	a.signals.notify(signals, runSignals...)
-	defer a.signals.stop(signals)
+	a.signals.Notify(signals, runSignals...)
+	defer a.signals.Stop(signals)
 	status, err := runner.Exec(context.WithoutCancel(ctx), *target, cmd, runner.Options{Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr,
 		Signals: signals, WatchNet: true, Log: a.log()})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rootctl/rootctl/internal/container"
 	"github.com/rootctl/rootctl/internal/runner"
 	"github.com/rootctl/rootctl/internal/runner/state"
 )
@@ -26,7 +27,7 @@ func TestExecVerb(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, "etc/passwd"), []byte("root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/srv:/bin/sh\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	dir, err := state.Open(recordsPath(os.Getenv, 0))
+	dir, err := state.Open(container.RecordsPath(os.Getenv, 0))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -169,13 +169,13 @@ func (a *app) runIn(ctx context.Context, store *cache.Store, lease *cache.Lease,
 	// them over needs threads, which are made while the copy is prepared.
 	signals, taken := make(chan os.Signal, 8), make(chan struct{})
 	go func() {
-		a.signals.notify(signals, runSignals...)
+		a.signals.Notify(signals, runSignals...)
 		close(taken)
 	}()
 	defer func() {
 		<-taken
 		if !a.last { // to let six signals go takes as many changes of threads
-			a.signals.stop(signals)
+			a.signals.Stop(signals)
 		}
 	}()
 	keep := &runner.Keep{}

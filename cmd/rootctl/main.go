@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/rootctl/rootctl/internal/container"
 	"github.com/rootctl/rootctl/internal/debootstrap"
 	"github.com/rootctl/rootctl/internal/nat"
 	"github.com/rootctl/rootctl/internal/runner"
@@ -44,8 +45,8 @@ func execute(ctx context.Context, in *inside, args []string, tune ...func(*app))
 		f(a)
 	}
 	if in != nil {
-		nameProcess("rootctl")
-		a.signals.watchSignals()
+		container.NameProcess()
+		a.signals.Watch()
 	}
 	a.verb = verbOf(args)
 	a.verbIsRun = a.verb == "run" || a.verb == "exec" || a.verb == "each" // also for errors found before the verb's own code begins

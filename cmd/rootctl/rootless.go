@@ -8,8 +8,6 @@ import (
 	"os/user"
 	"path/filepath"
 	"runtime"
-	"strconv"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -18,38 +16,24 @@ import (
 	"github.com/rootctl/rootctl/internal/runner"
 )
 
-// An ordinary user's build and run do their work in a second process of this program, which is root of a user
-// namespace (runner.Enter). The first one stays outside: it relays signals and passes the exit code on.
-
-// insideName is argv[0] of the second process; then come the number of ids inside, 1 if it is the user's alone, and
-// the command line.
-const insideName = "rootctl-inside"
-
 // inside is set in the second process.
 type inside struct {
 	ids uint32
 }
 
-// nameProcess is for ps and top, which else show a number: the program was executed by descriptor.
-func nameProcess(name string) {
-	if b, err := unix.BytePtrFromString(name); err == nil {
-		_ = unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(b)), 0, 0, 0)
-	}
-}
-
 // single says that there is no id inside but 0.
 func (i *inside) single() bool { return i != nil && i.ids == 1 }
 
-// insideOf tells the second process by its arguments.
+// insideOf tells the second process of runner.Enter by its arguments.
 func insideOf(args []string) (*inside, []string) {
-	if len(args) < 2 || args[0] != insideName {
+	if len(args) == 0 {
 		return nil, nil
 	}
-	n, err := strconv.ParseUint(args[1], 10, 32)
-	if err != nil || n == 0 {
+	n := container.InsideIDs(args[0])
+	if n == 0 {
 		return nil, nil
 	}
-	return &inside{uint32(n)}, args[2:]
+	return &inside{n}, args[1:]
 }
 
 // newOwners is where a build keeps owners: nil if the disk takes them.
@@ -179,12 +163,16 @@ func (a *app) enterAs(tell bool) (done bool, err error) {
 	if tell && m.Single() {
 		a.say("note: %s, so everything inside belongs to you alone; for real owners: %s", m.Why, m.Fix)
 	}
-	a.relayUntilEnd(in, signals)
+	code, said := container.RelayUntilEnd(in, signals)
+	if a.exit = code; said != "" {
+		fmt.Fprintln(a.stderr, said)
+	}
 	return true, nil
 }
 
+// insideArgs are the second process's. What begins in the whole program goes on there.
 func (a *app) insideArgs(m *runner.UserMap) []string {
-	return append([]string{insideName, strconv.FormatUint(uint64(m.Size()), 10)}, a.argv...)
+	return append([]string{container.InsideName(m.Size(), true)}, a.argv...)
 }
 
 // userMap finds the id ranges of the user.
@@ -192,33 +180,5 @@ func (a *app) userMap() (*runner.UserMap, error) {
 	if os.Geteuid() == 0 {
 		return runner.OwnMap()
 	}
-	name := ""
-	if u, err := user.LookupId(strconv.Itoa(os.Geteuid())); err == nil {
-		name = u.Username
-	}
-	return runner.FindUserMap("/", name, os.Geteuid(), os.Getegid(), filepath.SplitList(a.getenv("PATH")))
-}
-
-// relayUntilEnd passes signals in and takes over how the other process ended.
-func (a *app) relayUntilEnd(in *runner.Inside, signals chan os.Signal) {
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for s := range signals {
-			if sig, ok := s.(unix.Signal); ok {
-				in.Signal(sig)
-			}
-		}
-	}()
-	ws := in.Wait()
-	signal.Stop(signals)
-	close(signals)
-	<-stopped
-	a.exit = ws.ExitStatus()
-	if ws.Signaled() {
-		a.exit = 128 + int(ws.Signal())
-		if ws.Signal() == unix.SIGKILL {
-			fmt.Fprintln(a.stderr, "rootctl: killed from outside (signal 9)")
-		}
-	}
+	return container.UserMap(filepath.SplitList(a.getenv("PATH")))
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/container"
 	"github.com/rootctl/rootctl/internal/runner"
 	"github.com/rootctl/rootctl/internal/runner/state"
 )
@@ -80,7 +81,7 @@ func (a *app) stateDir() string {
 	if dir := a.getenv("ROOTCTL_STATE"); dir != "" {
 		return dir
 	}
-	return recordsPath(a.getenv, os.Geteuid())
+	return container.RecordsPath(a.getenv, os.Geteuid())
 }
 
 // openState opens the records. In /tmp anybody could have made the folder above them, so that one is checked too.

@@ -11,7 +11,8 @@ type line struct {
 	name     string
 	argv     []string
 	env      []string
-	inMemory bool // --upper=tmpfs
+	inMemory bool   // --upper=tmpfs
+	inside   uint32 // ids of the user namespace in which this is the second process, 0 elsewhere
 }
 
 // parse reads what this program does itself; the rest is for the whole program, wrong words included.

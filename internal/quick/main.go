@@ -2,8 +2,8 @@
 // with flags that ask for nothing special. It has few packages, so it starts in half the time of the whole program.
 //
 // It only does what it does from the first to the last step as the whole program does it. For everything else it executes
-// the whole program, which begins anew: a root that is to be built, an ordinary user, a terminal, most flags, and every
-// error before the command runs. So it never has to word one.
+// the whole program, which begins anew: a root that is to be built, a user without id ranges, a terminal, most flags, and
+// every error before the command runs. So it never has to word one.
 package main
 
 import (
@@ -14,10 +14,12 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rootctl/rootctl/internal/container"
 	"github.com/rootctl/rootctl/internal/runner"
 )
 
@@ -35,7 +37,7 @@ const codeFailed = 125
 var errWhole = errors.New("for the whole program")
 
 func main() {
-	if os.Args[0] == wholeName { // not joined with a whole program: it would execute itself for ever
+	if strings.HasPrefix(os.Args[0], wholeName) { // not joined with a whole program: it would execute itself for ever
 		fmt.Fprintln(os.Stderr, "rootctl: this file has no whole program\nhint: make build")
 		os.Exit(codeFailed)
 	}
@@ -44,7 +46,11 @@ func main() {
 	if filepath.Base(os.Args[0]) == shellName { // the entry looks at the first word alone: a root may be called run
 		handOver(death, signals, append([]string{"ci", "shell"}, os.Args[1:]...))
 	}
-	code, err := perform(os.Args[1:], signals)
+	inside := container.InsideIDs(os.Args[0])
+	if inside != 0 {
+		container.NameProcess()
+	}
+	code, err := perform(inside, os.Args[1:], signals)
 	if err == nil {
 		os.Exit(code)
 	}
@@ -60,12 +66,17 @@ func main() {
 type lateError struct{ error }
 
 // perform does a command line and gives the exit code.
-func perform(words []string, signals chan os.Signal) (int, error) {
+func perform(inside uint32, words []string, signals chan os.Signal) (int, error) {
 	l, ok := parse(words)
-	if !ok || os.Geteuid() != 0 || !runner.Capable("SYS_ADMIN") {
+	if !ok {
 		return 0, errWhole
 	}
-	if isTerminal(0) && isTerminal(1) { // the command gets one of its own
+	l.inside = inside
+	terminal := isTerminal(0) && isTerminal(1) // the command gets one of its own
+	if os.Geteuid() != 0 {
+		return l.enter(words, terminal, signals)
+	}
+	if terminal || !runner.Capable("SYS_ADMIN") {
 		return 0, errWhole
 	}
 	if l.verb == "exec" {
@@ -96,7 +107,11 @@ func handOver(death int32, signals chan os.Signal, words []string) {
 		}
 	default:
 	}
-	argv := append([]string{wholeName}, words...)
+	name := wholeName
+	if ids := container.InsideIDs(os.Args[0]); ids != 0 {
+		name = container.InsideName(ids, true)
+	}
+	argv := append([]string{name}, words...)
 	runtime.LockOSThread()
 	if death != 0 {
 		_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(death), 0, 0, 0)

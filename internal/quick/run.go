@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/rootctl/rootctl/internal/cache"
@@ -31,7 +32,8 @@ func (l *line) run(ctx context.Context, signals chan os.Signal) (int, error) {
 		return 0, errWhole
 	}
 	defer lease.Close()
-	go signal.Notify(signals, container.Signals()...) // which takes threads, made while the copy is prepared
+	take := sync.OnceFunc(func() { l.takeSignals(signals) })
+	go take() // which takes threads, made while the copy is prepared
 	c := &cell{store: store, lease: lease, keep: &runner.Keep{}}
 	defer c.close()
 	if c.claim(l) != nil {
@@ -41,7 +43,7 @@ func (l *line) run(ctx context.Context, signals chan os.Signal) (int, error) {
 	var notes []string // of a run that begins anew in the whole program, they would come twice
 	st, err := runner.Run(ctx, c.spec, runner.Options{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Signals: signals, Keep: c.keep, WatchNet: true, Made: c.made,
-		Ready: func() error { signal.Notify(signals, container.Signals()...); return nil }, // when all are ours
+		Ready: func() error { take(); return nil }, // when all are ours
 		Note: func(s string) {
 			if notes = append(notes, "note: "+s); started {
 				notes = say(notes)
@@ -75,6 +77,17 @@ func (l *line) run(ctx context.Context, signals chan os.Signal) (int, error) {
 	return st.Code, nil
 }
 
+// takeSignals has the container get the signals from now on.
+func (l *line) takeSignals(signals chan os.Signal) {
+	if l.inside == 0 {
+		signal.Notify(signals, container.Signals()...)
+		return
+	}
+	var s container.SignalSource
+	s.Watch()
+	s.Notify(signals, container.Signals()...)
+}
+
 // lease finds the root by the name alone.
 func (l *line) lease(ctx context.Context) (*cache.Store, *cache.Lease, error) {
 	dir := os.Getenv("ROOTCTL_CACHE")
@@ -101,7 +114,7 @@ func (l *line) lease(ctx context.Context) (*cache.Store, *cache.Lease, error) {
 		return nil, nil, errWhole
 	}
 	fit, err := lease.Fit(false)
-	if err != nil || fit != cache.FitWhole || lease.LockFile() == nil || !runner.CanMapIDs(lease.Tree) || container.OddEtc(lease.Tree) {
+	if err != nil || fit != cache.FitWhole || lease.LockFile() == nil || l.inside == 0 && !runner.CanMapIDs(lease.Tree) || container.OddEtc(lease.Tree) {
 		lease.Close()
 		return nil, nil, errWhole
 	}
@@ -143,12 +156,16 @@ func (c *cell) claim(l *line) error {
 		c.spec.Work, c.spec.KeepWork = scratch.Path, true
 		c.keep.Locks = append(c.keep.Locks, scratch.LockFile())
 	}
-	ids, lock, err := runner.ClaimIDs(container.IDsDir)
-	if err != nil {
-		return err
+	if l.inside != 0 {
+		c.spec.Nested, c.spec.IDs = true, runner.IDRange{Size: l.inside}
+	} else {
+		ids, lock, err := runner.ClaimIDs(container.IDsDir)
+		if err != nil {
+			return err
+		}
+		c.closes = append(c.closes, func() { lock.Close() })
+		c.spec.IDs, c.keep.Locks = ids, append(c.keep.Locks, lock)
 	}
-	c.closes = append(c.closes, func() { lock.Close() })
-	c.spec.IDs, c.keep.Locks = ids, append(c.keep.Locks, lock)
 	etc, err := container.EtcLayer(c.store, &c.spec)
 	if err != nil {
 		return err

@@ -5,8 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
@@ -170,29 +170,69 @@ func (m *UserMap) write(pid int) error {
 		return nil
 	}
 	// Side by side: each is a program that looks up the user, and neither needs what the other writes.
-	gids := make(chan error, 1)
-	go func() { gids <- writeByProgram(m.NewGIDMap, pid, m.GID, m.GIDs) }()
-	err := writeByProgram(m.NewUIDMap, pid, m.UID, m.UIDs)
-	return cmp.Or(err, <-gids)
+	uids, err := startMapper(m.NewUIDMap, pid, m.UID, m.UIDs)
+	if err != nil {
+		return err
+	}
+	gids, err := startMapper(m.NewGIDMap, pid, m.GID, m.GIDs)
+	if err != nil {
+		_ = uids.wait()
+		return err
+	}
+	return cmp.Or(uids.wait(), gids.wait())
 }
 
-// writeByProgram has newuidmap or newgidmap write a map of the user's own id and ranges.
-func writeByProgram(program string, pid int, id uint32, ranges []IDRange) error {
-	args := []string{strconv.Itoa(pid), "0", fmt.Sprint(id), "1"}
+// A mapper is newuidmap or newgidmap at work. os/exec would start threads for it, and a process to try out the kernel.
+type mapper struct {
+	program string
+	pid     int
+	said    *os.File
+}
+
+// startMapper has the program write a map of the user's own id and ranges.
+func startMapper(program string, pid int, id uint32, ranges []IDRange) (*mapper, error) {
+	args := []string{program, strconv.Itoa(pid), "0", fmt.Sprint(id), "1"}
 	at := uint64(1)
 	for _, r := range ranges {
 		args = append(args, fmt.Sprint(at), fmt.Sprint(r.Base), fmt.Sprint(r.Size))
 		at += uint64(r.Size)
 	}
-	out, err := exec.Command(program, args...).CombinedOutput()
+	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
 	if err != nil {
-		said := strings.TrimSpace(string(out))
-		if said == "" {
-			said = err.Error()
-		}
-		return &MapError{program, said}
+		return nil, enterError("open /dev/null", err)
 	}
-	return nil
+	defer null.Close()
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return nil, enterError("pipe2", err)
+	}
+	x := &mapper{program: program, said: os.NewFile(uintptr(p[0]), "pipe")}
+	x.pid, err = syscall.ForkExec(program, args, &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{null.Fd(), uintptr(p[1]), uintptr(p[1])}})
+	unix.Close(p[1])
+	if err != nil {
+		x.said.Close()
+		return nil, &MapError{program, err.Error()}
+	}
+	return x, nil
+}
+
+// wait waits for its end and says what it said if it wrote no map.
+func (x *mapper) wait() error {
+	out, err := io.ReadAll(io.LimitReader(x.said, 1<<16))
+	x.said.Close()
+	ws := reap(x.pid)
+	if err == nil && ws.Exited() && ws.ExitStatus() == 0 {
+		return nil
+	}
+	said := strings.TrimSpace(string(out))
+	switch {
+	case said != "":
+	case ws.Signaled():
+		said = "ended by signal " + strconv.Itoa(int(ws.Signal()))
+	default:
+		said = "exit status " + strconv.Itoa(ws.ExitStatus())
+	}
+	return &MapError{x.program, said}
 }
 
 // Signal tells the other process of a signal that this one got.

@@ -62,14 +62,16 @@ func FindUserMap(root, name string, uid, gid int, path []string) (*UserMap, erro
 	if who == "" {
 		who = strconv.Itoa(uid)
 	}
-	free := freeRange(root)
-	add := fmt.Sprintf("sudo usermod --add-subuids %[1]d-%[2]d --add-subgids %[1]d-%[2]d %[3]s", free, free+fullRange, who)
+	add := func() string {
+		free := freeRange(root)
+		return fmt.Sprintf("sudo usermod --add-subuids %[1]d-%[2]d --add-subgids %[1]d-%[2]d %[3]s", free, free+fullRange, who)
+	}
 	m.NewUIDMap, m.NewGIDMap = program("newuidmap", path), program("newgidmap", path)
 	switch {
 	case len(uids) == 0 || len(gids) == 0:
-		m.Why, m.Fix = fmt.Sprintf("user %s has no range in /etc/subuid and /etc/subgid", who), add
+		m.Why, m.Fix = fmt.Sprintf("user %s has no range in /etc/subuid and /etc/subgid", who), add()
 	case sum(uids) < fullRange || sum(gids) < fullRange:
-		m.Why, m.Fix = fmt.Sprintf("the ranges of user %s in /etc/subuid and /etc/subgid hold fewer than 65535 ids", who), add
+		m.Why, m.Fix = fmt.Sprintf("the ranges of user %s in /etc/subuid and /etc/subgid hold fewer than 65535 ids", who), add()
 	case m.NewUIDMap == "" || m.NewGIDMap == "":
 		m.Why, m.Fix = "newuidmap and newgidmap are not installed", "sudo apt-get install uidmap"
 	default:

@@ -17,7 +17,7 @@ const words = "--upper=tmpfs\x00--upper=disk\x00--upper\x00--net=none\x00--net\x
 // that is changed are registers that mean nothing there.
 //
 //	if argc < 2 or argv[0] begins with wholeName: whole
-//	if argv[1] is neither "run" nor "exec", or the user is not root: whole
+//	if argv[1] is neither "run" nor "exec", or the user is not root and it is "exec": whole
 //	for each further word, until one that does not begin with '-': if it is none of words: whole
 //	if there is no such word: whole, else quick
 //
@@ -100,7 +100,7 @@ func entryAMD64(whole, quick uint64) *code {
 	c.add(0x8b, 0x08)                   // mov ecx, [rax]
 	c.add(0x81, 0xf9)                   // cmp ecx, run
 	c.long(runWord)
-	jump(je, "ask")
+	jump(je, "flags")
 	c.add(0x81, 0xf9) // cmp ecx, exec
 	c.long(execWord)
 	jump(jne, "whole")
@@ -114,6 +114,7 @@ func entryAMD64(whole, quick uint64) *code {
 	c.add(0xb8, 107, 0, 0, 0, 0x0f, 0x05) // geteuid, in eax
 	c.add(0x85, 0xc0)                     // test eax, eax
 	jump(jne, "whole")
+	c.label("flags")
 	c.add(0x48, 0x8d, 0x54, 0x24, 0x18) // lea rdx, [rsp+24]
 	c.label("next")
 	c.add(0x48, 0x8b, 0x32)       // mov rsi, [rdx]
@@ -180,7 +181,7 @@ func entryARM64(whole, quick uint64) *code {
 	add(0xf9400be2, 0xb9400043) // ldr x2, [sp, 16]; ldr w3, [x2]
 	to(0x18000004, "run")       // ldr w4, run
 	add(0x6b04007f)             // cmp w3, w4
-	to(eq, "ask")
+	to(eq, "flags")
 	to(0x18000004, "exec") // ldr w4, exec
 	add(0x6b04007f)        // cmp w3, w4
 	to(ne, "whole")
@@ -189,7 +190,8 @@ func entryARM64(whole, quick uint64) *code {
 	c.label("ask")
 	add(0xd28015e8, 0xd4000001) // mov x8, geteuid; svc 0
 	to(0x35000000, "whole")     // cbnz w0
-	add(0x910063e2)             // add x2, sp, 24
+	c.label("flags")
+	add(0x910063e2) // add x2, sp, 24
 	c.label("next")
 	add(0xf8408443)                     // ldr x3, [x2], 8
 	to(0xb4000003, "whole")             // cbz x3

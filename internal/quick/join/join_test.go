@@ -66,6 +66,8 @@ var choices = []struct {
 	{[]string{"x", "run", "--env=\x01", "a"}, "quick"},
 	{[]string{"x", "exec", "-t", "a"}, "whole"},
 	{[]string{wholeName, "run", "a", "b"}, "whole"},
+	{[]string{wholeName + "inside:65536", "run", "a"}, "whole"},
+	{[]string{"rootctl-inside:65536", "run", "a"}, "quick"},
 	{[]string{wholeName + "x", "run", "a"}, "whole"},
 	{[]string{"x"}, "whole"},
 	{[]string{""}, "whole"},
@@ -108,7 +110,7 @@ func TestEntry(t *testing.T) {
 func testChoices(t *testing.T, command func([]string) exec.Cmd) {
 	for _, c := range choices {
 		want := c.want
-		if os.Geteuid() != 0 { // who has the whole program at once
+		if os.Geteuid() != 0 && len(c.args) > 1 && c.args[1] == "exec" { // for whom that is the whole program's
 			want = "whole"
 		}
 		for _, env := range [][]string{{}, {"A=b", "C=d"}} {
@@ -125,7 +127,7 @@ func testChoices(t *testing.T, command func([]string) exec.Cmd) {
 	}
 }
 
-// testOtherUser has another user run it, who has the whole program at once.
+// testOtherUser has another user run it, whose exec is the whole program's.
 func testOtherUser(t *testing.T, one string) {
 	if os.Geteuid() == 0 {
 		for _, d := range []string{filepath.Dir(one), filepath.Dir(filepath.Dir(one))} {
@@ -133,10 +135,12 @@ func testOtherUser(t *testing.T, one string) {
 				t.Fatal(err)
 			}
 		}
-		cmd := exec.Command(one, "run", "a")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-		if out, err := cmd.CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "whole") {
-			t.Errorf("as nobody: %v, %q", err, out)
+		for verb, want := range map[string]string{"run": "quick", "exec": "whole"} {
+			cmd := exec.Command(one, verb, "a")
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+			if out, err := cmd.CombinedOutput(); err != nil || !strings.HasPrefix(string(out), want) {
+				t.Errorf("as nobody: %s: %v, %q", verb, err, out)
+			}
 		}
 	}
 	if info, err := buildinfo.ReadFile(one); err != nil || info.Path == "" {

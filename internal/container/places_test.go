@@ -1,4 +1,4 @@
-package main
+package container
 
 import "testing"
 
@@ -25,7 +25,7 @@ func TestUserCache(t *testing.T) {
 	} {
 		t.Run(tt.summary, func(t *testing.T) {
 			env := map[string]string{"XDG_CACHE_HOME": tt.xdg, "HOME": tt.home}
-			got := userCache(func(n string) string { return env[n] }, tt.uid, owner, func(uid int) string { return homes[uid] })
+			got := UserCache(func(n string) string { return env[n] }, tt.uid, owner, func(uid int) string { return homes[uid] })
 			if got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}

@@ -1,4 +1,4 @@
-package main
+package container
 
 import (
 	"os"
@@ -16,9 +16,9 @@ import (
 // the process outside of the user namespace and the one inside, and the first relays what it gets.
 const sameSignal = 250 * time.Millisecond
 
-// signalSource hands the process's signals to whoever wants them now. In a user namespace it joins those that came by
+// A SignalSource hands the process's signals to whoever wants them now. In a user namespace it joins those that came by
 // themselves with those relayed from outside.
-type signalSource struct {
+type SignalSource struct {
 	mu     sync.Mutex
 	to     chan<- os.Signal // of the one who wants some
 	wanted []os.Signal
@@ -27,11 +27,11 @@ type signalSource struct {
 	own chan os.Signal // nil outside of a namespace
 }
 
-// watchSignals starts the joining, in a user namespace.
-func (s *signalSource) watchSignals() {
+// Watch starts the joining, in a user namespace.
+func (s *SignalSource) Watch() {
 	s.own = make(chan os.Signal, 16)
 	relayed := make(chan os.Signal, 16)
-	signal.Notify(s.own, runSignals...)
+	signal.Notify(s.own, Signals()...)
 	go func() {
 		b := make([]byte, 1)
 		for {
@@ -58,7 +58,7 @@ func (s *signalSource) watchSignals() {
 }
 
 // arrived passes a signal on, unless it is the second copy of one. Without a taker it does what it would have done.
-func (s *signalSource) arrived(sig os.Signal, relayed bool) {
+func (s *SignalSource) arrived(sig os.Signal, relayed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.copies.first(sig, relayed, time.Now()) {
@@ -77,8 +77,8 @@ func (s *signalSource) arrived(sig os.Signal, relayed bool) {
 	}
 }
 
-// notify is signal.Notify for the one taker there is at a time.
-func (s *signalSource) notify(ch chan<- os.Signal, sigs ...os.Signal) {
+// Notify is signal.Notify for the one taker there is at a time.
+func (s *SignalSource) Notify(ch chan<- os.Signal, sigs ...os.Signal) {
 	if s.own == nil {
 		signal.Notify(ch, sigs...)
 		return
@@ -88,8 +88,8 @@ func (s *signalSource) notify(ch chan<- os.Signal, sigs ...os.Signal) {
 	s.to, s.wanted = ch, sigs
 }
 
-// stop is signal.Stop.
-func (s *signalSource) stop(ch chan<- os.Signal) {
+// Stop is signal.Stop.
+func (s *SignalSource) Stop(ch chan<- os.Signal) {
 	if s.own == nil {
 		signal.Stop(ch)
 		return
