@@ -19,6 +19,8 @@ func toolsArchive(arch string) *testarchive.Archive {
 	a.Arches = []string{arch}
 	a.Add(testarchive.Package{Name: "tool", Version: "1.2", Arch: arch, Fields: map[string]string{"Depends": "tool-data, hello"}},
 		testarchive.Package{Name: "tool-data", Version: "1.2", Arch: arch},
+		testarchive.Package{Name: "grabber", Version: "1", Arch: arch, Files: []testarchive.File{{Name: "usr/bin/hello", Body: "#!/bin/sh\necho grabbed\n", Mode: 0o755}}},
+		testarchive.Package{Name: "hello", Version: "0.1", Arch: arch},
 		testarchive.Package{Name: "unwanted", Version: "1", Arch: arch, Fields: map[string]string{"Priority": "required", "Essential": "yes"}},
 		testarchive.Package{Name: "dpkg", Version: "99", Arch: arch, Fields: map[string]string{"Priority": "required"}})
 	return a

@@ -2,6 +2,7 @@ package debootstrap
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -61,15 +62,18 @@ func (j *job) sourceOptions(s *Source) (o archive.Options, err error) {
 	if !j.req.At.IsZero() {
 		return o, &UsageError{What: fmt.Sprintf("source %s has no past to read", s.Name), Next: "drop --at"}
 	}
+	if pgp.HasSecret(s.Key) { // the file goes into the root
+		return o, &UsageError{What: fmt.Sprintf("key of source %s: the file holds a secret key", s.Name), Next: "give the public one alone: gpg --export --armor KEY >FILE"}
+	}
 	keyring, err := pgp.ReadKeyring(s.Key)
 	if err != nil {
-		return o, &UsageError{What: fmt.Sprintf("key of source %s: %v", s.Name, err), Next: "give a file of OpenPGP keys, binary or armored"}
+		return o, &UsageError{What: fmt.Sprintf("key of source %s: %v", s.Name, err), Next: "give a file of OpenPGP public keys, binary or armored: gpg --export --armor KEY >FILE"}
 	}
 	su := suites.Suite{Codename: s.Suite, Components: s.Components,
 		Pockets: []suites.Pocket{{Name: s.pocket(), Suite: s.Suite, Mirrors: map[string][]string{"default": {s.URL}}}}}
 	return archive.Options{
 		Suite: su, Keyring: keyring, Arch: j.req.Arch, Components: s.Components, Pockets: []string{s.pocket()},
-		PocketMirrors: map[string][]string{s.pocket(): {s.URL}}, Now: j.Now, Client: j.Client, Store: j.Store, Log: j.Log, OnBytes: j.received,
+		PocketMirrors: map[string][]string{s.pocket(): {s.URL}}, AllowOlder: j.req.AllowOlder, Now: j.Now, Client: j.Client, Store: j.Store, Log: j.Log, OnBytes: j.received,
 	}, nil
 }
 
@@ -83,11 +87,38 @@ func (j *job) beside(ctx context.Context, ar *archive.Archive) (*archive.Archive
 		}
 		b, err := archive.Open(ctx, o)
 		if err != nil {
-			return nil, fmt.Errorf("source %s: %w", s.Name, err)
+			return nil, &sourceError{s, err}
 		}
 		ar = ar.With(b)
 	}
 	return ar, nil
+}
+
+// sourceError is a source that cannot be read, with a next step that makes sense for one: its keys, suite and URL stand in
+// the recipe, and no flag excuses what a suite's archive may be excused.
+type sourceError struct {
+	source *Source
+	error
+}
+
+func (e *sourceError) Error() string { return "source " + e.source.Name + ": " + e.error.Error() }
+func (e *sourceError) Unwrap() error { return e.error }
+
+func (e *sourceError) Hint() string {
+	var untrusted *pgp.Untrusted
+	var expired *archive.Expired
+	var suite *archive.WrongSuite
+	switch {
+	case errors.As(e.error, &untrusted):
+		return fmt.Sprintf("key in the recipe has to name the keys that sign %s at %s; no flag takes it without", e.source.Suite, e.source.URL)
+	case errors.As(e.error, &expired):
+		return "its archive is out of date, or this machine's clock wrong: no flag excuses that of a source"
+	case errors.As(e.error, &suite):
+		return fmt.Sprintf("suite in the recipe is to be the word behind the URL in its line of sources.list, and this server has no %s there", e.source.Suite)
+	case errors.Is(e.error, archive.ErrNotFound) && !errors.Is(e.error, archive.ErrOffline):
+		return fmt.Sprintf("there is no %s/dists/%s: compare with its line of sources.list; archives without dists/ are not read", e.source.URL, e.source.Suite)
+	}
+	return ""
 }
 
 // besideAtHand is beside without asking anybody.

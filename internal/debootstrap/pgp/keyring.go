@@ -29,6 +29,7 @@ const (
 	tagSignature    = 2
 	tagSecretKey    = 5
 	tagPublicKey    = 6
+	tagSecretSubkey = 7
 	tagUserID       = 13
 	tagPublicSubkey = 14
 )
@@ -55,6 +56,22 @@ func ReadKeyring(files ...[]byte) (*Keyring, error) {
 		return nil, errors.New("read keyring: no usable key in it")
 	}
 	return k, nil
+}
+
+// HasSecret says whether a file of keys holds secret ones, too: such a file is not to be passed on.
+func HasSecret(file []byte) bool {
+	if isArmored(file) {
+		return bytes.Contains(file, []byte(armorBegin+"PGP PRIVATE KEY BLOCK"))
+	}
+	for packets := packet.NewOpaqueReader(bytes.NewReader(file)); ; {
+		p, err := packets.Next()
+		if err != nil {
+			return false // ReadKeyring refuses what goes on here
+		}
+		if p.Tag == tagSecretKey || p.Tag == tagSecretSubkey {
+			return true
+		}
+	}
 }
 
 // certReader groups packets into certificates.

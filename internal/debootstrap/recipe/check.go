@@ -239,6 +239,8 @@ func (p *parser) sources(r *Root, at string, t rootTable, left *int64) error {
 			return p.fail(key+".name", "%q is no name of a source, or stands there twice", s.Name).or("lower-case letters, digits and -")
 		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || strings.ContainsAny(s.URL, " \t\r\n[]"):
 			return p.fail(key+".url", "%q: want an http or https URL without user and password", withoutUser(s.URL)).or("passwords belong into netrc or apt's auth.conf: docs/configuration.md")
+		case s.Suite != "" && (strings.HasSuffix(s.Suite, "/") || s.Suite == "."):
+			return p.fail(key+".suite", "%q: a flat archive, which has no dists/, is not read", s.Suite).or("ask its owner for an archive with dists/, or fetch its packages in a hook with network")
 		case !isSuite(s.Suite):
 			return p.fail(key+".suite", "%q is no suite", s.Suite).or("the word behind the URL in its line of sources.list")
 		case s.Key == "":
@@ -325,7 +327,7 @@ func isName(s string) bool  { return only(s, either+"._+-") && strings.Trim(s[:1
 func isLower(s string) bool { return only(s, lower+"-") && s[0] != '-' }
 func isOwner(s string) bool { return only(s, either+"_-.") && s[0] != '-' }
 func isSuite(s string) bool {
-	return only(s, either+"._+/-") && !strings.Contains(s, "..") && s[0] != '/'
+	return only(s, either+"._+/-") && !strings.Contains(s, "..") && path.Clean(s) == s && s[0] != '/'
 }
 func isVariable(s string) bool { return only(s, either+"_") && strings.Trim(s[:1], "0123456789") != "" }
 func isNetwork(s string) bool  { return s == "none" || s == "nat" || s == "host" }
