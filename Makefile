@@ -39,8 +39,8 @@ build:
 	@echo rootctl; $(call compile,rootctl,)
 
 # What tests and the reference tools run. Nothing is installed when all of it is there.
-TEST_PROGRAMS := git groff strace gpgv xz zstd bzip2 dpkg-deb newuidmap setpriv unshare qemu-arm-static qemu-aarch64-static mkfs.btrfs mkfs.xfs script ip useradd nft iptables-nft pasta slirp4netns nsenter ps
-TEST_PACKAGES := git groff-base strace gpgv xz-utils zstd bzip2 dpkg uidmap util-linux qemu-user-static btrfs-progs xfsprogs bsdutils iproute2 passwd nftables iptables passt slirp4netns procps
+TEST_PROGRAMS := git groff strace sudo curl gpgv xz zstd bzip2 dpkg-deb newuidmap setpriv unshare qemu-arm-static qemu-aarch64-static mkfs.btrfs mkfs.xfs script ip useradd nft iptables-nft pasta slirp4netns nsenter ps
+TEST_PACKAGES := git groff-base strace sudo curl gpgv xz-utils zstd bzip2 dpkg uidmap util-linux qemu-user-static btrfs-progs xfsprogs bsdutils iproute2 passwd nftables iptables passt slirp4netns procps
 REFERENCE_PROGRAMS := debootstrap mmdebstrap bwrap mkfs.btrfs mkfs.xfs systemd-nspawn runc podman crun
 REFERENCE_PACKAGES := debootstrap mmdebstrap bubblewrap btrfs-progs xfsprogs systemd-container runc podman crun
 

@@ -3,11 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +22,10 @@ type jobWorld struct {
 	server      *testarchive.Server
 	config, bin string
 	home        string // of the machine, anew for each job at the same path
+	action      string // the folder of action.yml
+
+	uid, gid int // of the runner's files
+	id       int // who calls rootctl: root, or the runner's user
 }
 
 // newJobWorld serves small signed roots of bionic, stretch and noble. Stretch is as its archive has it: signed by a key
@@ -26,9 +33,12 @@ type jobWorld struct {
 func newJobWorld(t *testing.T) *jobWorld {
 	t.Helper()
 	dir := t.TempDir()
-	w := &jobWorld{config: filepath.Join(dir, "config"), bin: filepath.Join(dir, "bin"), home: filepath.Join(dir, "machine")}
+	w := &jobWorld{config: filepath.Join(dir, "config"), bin: filepath.Join(dir, "bin"), home: filepath.Join(dir, "machine"), action: filepath.Join(dir, "action"), uid: 1234, gid: 1234}
 	keys := filepath.Join(w.config, "rootctl", "suites", "keyrings")
-	if err := errors.Join(os.MkdirAll(keys, 0o755), os.MkdirAll(w.bin, 0o755)); err != nil {
+	if err := errors.Join(os.MkdirAll(keys, 0o755), os.MkdirAll(w.bin, 0o755), os.MkdirAll(filepath.Join(w.action, "ci"), 0o755),
+		os.Chmod(filepath.Dir(dir), 0o755), // for other users
+		copyIfThere("../../action.yml", filepath.Join(w.action, "action.yml")), copyIfThere("../../ci/action.sh", filepath.Join(w.action, "ci", "action.sh")),
+		os.Chmod(filepath.Join(w.action, "ci", "action.sh"), 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	base := testarchive.HostArchive(t, "bionic")
@@ -63,7 +73,8 @@ func newJobWorld(t *testing.T) *jobWorld {
 	if self == "" {
 		self = ownCopy(t)
 	}
-	if err := os.Symlink(self, filepath.Join(w.bin, "rootctl")); err != nil {
+	b, err := os.ReadFile(self)
+	if err := errors.Join(err, os.WriteFile(filepath.Join(w.bin, "rootctl"), b, 0o755)); err != nil { // where others can read it
 		t.Fatal(err)
 	}
 	return w
@@ -75,7 +86,10 @@ func (w *jobWorld) machine(t *testing.T) (env map[string]string, workspace, temp
 	if err := os.RemoveAll(w.home); err != nil {
 		t.Fatal(err)
 	}
-	workspace, temp = jobFolders(t, w.home, 1234, 1234) // the runner's user
+	workspace, temp = jobFolders(t, w.home, w.uid, w.gid)
+	if err := os.Chown(w.home, w.id, w.id); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(filepath.Join(workspace, "check.sh"), []byte(ciCheck), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -94,6 +108,7 @@ func (w *jobWorld) rootctl(t *testing.T, env map[string]string, dir string, args
 	t.Helper()
 	c := exec.Command(filepath.Join(w.bin, "rootctl"), args...)
 	c.Dir, c.Env = dir, []string{"PATH=/usr/bin:/bin"}
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(w.id), Gid: uint32(w.id)}}
 	for k, v := range env {
 		c.Env = append(c.Env, k+"="+v)
 	}
@@ -121,18 +136,23 @@ func (w *jobWorld) checkEnded(t *testing.T, env map[string]string) {
 
 var ciTrackingIDs int // a number for each job, for they run one after the other
 
+// runner gives one on a fresh machine.
+func (w *jobWorld) runner(t *testing.T, cache *ghCache, event string) *ghRunner {
+	t.Helper()
+	env, workspace, temp := w.machine(t)
+	ciTrackingIDs++
+	w.server.Reset()
+	r := &ghRunner{actions: map[string]string{"rootctl/rootctl": w.action}, workspace: workspace, temp: temp, service: cache.URL, event: event,
+		id: fmt.Sprintf("github_%d_%d", os.Getpid(), ciTrackingIDs), env: env, path: []string{w.bin, "/usr/sbin", "/usr/bin", "/sbin", "/bin"}}
+	t.Cleanup(func() { _ = (&ghRunner{id: r.id}).endProcesses() }) // of a test that failed
+	return r
+}
+
 // run does a job on a fresh machine.
 func (w *jobWorld) run(t *testing.T, cache *ghCache, event string, j ghJob, matrix map[string]string) (*ghRunner, map[string]map[string]string) {
 	t.Helper()
-	env, workspace, temp := w.machine(t)
-	repo, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ciTrackingIDs++
-	r := &ghRunner{actions: map[string]string{"rootctl/rootctl": repo}, workspace: workspace, temp: temp, service: cache.URL, event: event,
-		id: fmt.Sprintf("github_%d_%d", os.Getpid(), ciTrackingIDs), env: env, path: []string{w.bin, "/usr/sbin", "/usr/bin", "/sbin", "/bin"}}
-	w.server.Reset()
+	r := w.runner(t, cache, event)
+	env := maps.Clone(r.env)
 	outputs, err := r.job(j, matrix)
 	if err != nil || r.failed {
 		t.Fatalf("the job failed: %v\n%s", err, &r.log)
@@ -141,22 +161,32 @@ func (w *jobWorld) run(t *testing.T, cache *ghCache, event string, j ghJob, matr
 	return r, outputs
 }
 
+// githubJob is the one that `ci init github` writes.
+func (w *jobWorld) githubJob(t *testing.T, roots ...string) ghJob {
+	t.Helper()
+	env, workspace, _ := w.machine(t)
+	if err := os.Chown(workspace, w.id, w.id); err != nil {
+		t.Fatal(err)
+	}
+	w.rootctl(t, env, workspace, append([]string{"ci", "init", "github"}, roots...)...)
+	var flow ghWorkflow
+	if err := readYAML(filepath.Join(workspace, ".github", "workflows", "rootctl.yml"), &flow); err != nil {
+		t.Fatal(err)
+	}
+	job, ok := flow.Jobs["check"]
+	if got := job.Strategy.Matrix["root"]; !ok || !slices.Equal(got, roots) || strings.Join(flow.On, " ") != "push pull_request" {
+		t.Fatalf("%+v", flow)
+	}
+	return job
+}
+
 // TestGitHubAction runs the workflow that `ci init github` writes, and action.yml in it, for three suites.
 func TestGitHubAction(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: builds and containers")
 	}
 	w := newJobWorld(t)
-	env, workspace, _ := w.machine(t)
-	w.rootctl(t, env, workspace, "ci", "init", "github", "bionic", "stretch", "noble")
-	var flow ghWorkflow
-	if err := readYAML(filepath.Join(workspace, ".github", "workflows", "rootctl.yml"), &flow); err != nil {
-		t.Fatal(err)
-	}
-	job, ok := flow.Jobs["check"]
-	if roots := job.Strategy.Matrix["root"]; !ok || strings.Join(roots, " ") != "bionic stretch noble" || strings.Join(flow.On, " ") != "push pull_request" {
-		t.Fatalf("%+v", flow)
-	}
+	job := w.githubJob(t, "bionic", "stretch", "noble")
 	cache := newGHCache(t)
 	digests := map[string]string{}
 	for _, c := range []struct {

@@ -74,7 +74,8 @@ func readYAML(file string, into any) error {
 type ghRunner struct {
 	actions             map[string]string // folders of actions, by owner/name
 	workspace, temp, id string
-	service             string // of the cache
+	as                  []string // words before a command that make it another user's; nil: root does all
+	service             string   // of the cache
 	event               string
 	env                 map[string]string
 	path                []string
@@ -267,6 +268,9 @@ func (r *ghRunner) script(text, shell string, own, outputs map[string]string) er
 		return fmt.Errorf("%s is not on PATH", words[0])
 	}
 	c := exec.Cmd{Path: filepath.Join(r.path[program], words[0]), Args: words, Dir: r.workspace, Stdout: &r.log, Stderr: &r.log}
+	if r.as != nil {
+		c.Path, c.Args = r.as[0], slices.Concat(r.as, []string{"sh", "-c", `cd "$0" && exec "$@"`, r.workspace, c.Path}, words[1:])
+	}
 	for k, v := range env {
 		c.Env = append(c.Env, k+"="+v)
 	}
@@ -326,17 +330,15 @@ func ghAssign(text string, into map[string]string) error {
 	return nil
 }
 
-// endProcesses ends what the job has left, as GitHub's runner does: what has its RUNNER_TRACKING_ID.
+// endProcesses ends what the job has left, as GitHub's runner does: what has its RUNNER_TRACKING_ID, as far as the runner's
+// user can see and end it.
 func (r *ghRunner) endProcesses() error {
-	files, err := filepath.Glob("/proc/[0-9]*/environ")
-	for _, f := range files {
-		b, _ := os.ReadFile(f) // it may have ended
-		if slices.Contains(strings.Split(string(b), "\x00"), "RUNNER_TRACKING_ID="+r.id) {
-			var pid int
-			if _, err := fmt.Sscanf(f, "/proc/%d/", &pid); err == nil && pid > 1 {
-				_ = syscall.Kill(pid, syscall.SIGKILL)
-			}
-		}
+	words := append(slices.Clone(r.as), "sh", "-c", `for p in $(grep -lzxF "RUNNER_TRACKING_ID=$0" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3); do
+		[ $p = $$ ] || kill -9 $p; done; true`, r.id)
+	out, err := exec.Command(words[0], words[1:]...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
 	}
-	return err
+	r.log.Write(out)
+	return nil
 }
