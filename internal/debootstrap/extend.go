@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/rootctl/rootctl/internal/cache"
-	"github.com/rootctl/rootctl/internal/debootstrap/control"
+	"github.com/rootctl/rootctl/internal/debootstrap/resolve"
 	"github.com/rootctl/rootctl/internal/debootstrap/unpack"
 )
 
@@ -195,31 +195,54 @@ func (in *installer) onlyFresh(stages [][]string) (out [][]string) {
 	return out
 }
 
-// unmetBy says which of the packages that are added asks for another version than the parent has, "" if none does: the
-// selection was made without knowing that the parent's stay.
-func (l *Lock) unmetBy(satisfies func(have, op, want string) (bool, error)) string {
-	if l.Parent == nil {
-		return ""
+// includesOwn are the included packages that a root does not have from the one it extends.
+func (r *Request) includesOwn() []string {
+	return slices.DeleteFunc(slices.Clone(r.Include), func(n string) bool { return r.Parent != nil && slices.Contains(r.Parent.Include, n) })
+}
+
+// stays judges what a selection becomes on a parent, whose packages stay as they are although the selection was made
+// without knowing that: an error if packages that are added cannot be configured so, else what is to be said of those that
+// were asked for and stay older. known are the selections' own warnings.
+func (l *Lock) stays(parent *Lock, include, known []string) (warnings []string, err error) {
+	chosen := make(map[string]LockPackage, len(l.Packages))
+	for _, p := range l.Packages {
+		chosen[p.Name] = p
 	}
-	have := map[string]string{}
-	for _, p := range l.Parent.Packages {
-		have[p.Name] = p.Version
-	}
-	for _, p := range l.fresh() {
-		for _, field := range []string{"Depends", "Pre-Depends"} {
-			rel, err := control.ParseRelations(control.Field(p.Stanza, field))
-			if err != nil {
-				continue
-			}
-			for _, r := range rel {
-				if len(r) != 1 || r[0].Op == "" || have[r[0].Name] == "" {
-					continue
-				}
-				if ok, err := satisfies(have[r[0].Name], r[0].Op, r[0].Version); err == nil && !ok {
-					return strings.Join([]string{p.Name, p.Version, "wants", r[0].Name, r[0].Op, r[0].Version + ", and the root that is extended has", have[r[0].Name]}, " ")
-				}
-			}
+	var kept []string
+	differ := false
+	for _, p := range parent.Packages {
+		q, both := chosen[p.Name]
+		differ = differ || !both
+		if !both || q.SHA256 == p.SHA256 {
+			continue
+		}
+		kept = append(kept, fmt.Sprintf("%s %s stays, and is not replaced by %s", p.Name, p.Version, q.Version))
+		if slices.Contains(include, p.Name) {
+			warnings = append(warnings, fmt.Sprintf("%s %s is not taken: the root that is extended has %s, which stays", p.Name, q.Version, p.Version))
 		}
 	}
-	return ""
+	if !differ && kept == nil {
+		return nil, nil
+	}
+	all := *l
+	all.extend(parent)
+	var set []resolve.Package
+	for _, p := range all.Packages {
+		set = append(set, resolve.Package{Name: p.Name, Stanza: p.Stanza})
+	}
+	wrong, err := resolve.Check(set)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range wrong {
+		if slices.Contains(known, w) {
+			continue
+		}
+		what := "it does not fit the root that it extends: " + w
+		if kept != nil {
+			what += "; there " + strings.Join(kept[:min(3, len(kept))], ", ")
+		}
+		return nil, &UsageError{What: what, Next: "have the root that is extended take the newer one (its sources, include and pockets are those of both), or name a suite in the place of extends"}
+	}
+	return warnings, nil
 }

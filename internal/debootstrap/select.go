@@ -15,7 +15,6 @@ import (
 	"github.com/rootctl/rootctl/internal/debootstrap/archive"
 	"github.com/rootctl/rootctl/internal/debootstrap/pgp"
 	"github.com/rootctl/rootctl/internal/debootstrap/resolve"
-	"github.com/rootctl/rootctl/internal/debootstrap/version"
 )
 
 // resolved is a Lock with what is known of its origin.
@@ -189,10 +188,12 @@ func (j *job) resolve(ctx context.Context, ar *archive.Archive) (*resolved, erro
 		if l.parent, err = j.above().resolve(ctx, ar); err != nil {
 			return nil, err
 		}
-		l.Lock.extend(l.parent.Lock)
-		if unmet := l.Lock.unmetBy(version.Satisfies); unmet != "" {
-			l.info.Warnings = append(l.info.Warnings, unmet)
+		more, err := l.Lock.stays(l.parent.Lock, req.includesOwn(), slices.Concat(c.Warnings, l.parent.info.Warnings))
+		if err != nil {
+			return nil, err
 		}
+		l.Lock.extend(l.parent.Lock)
+		l.info.Warnings = append(slices.Clip(l.info.Warnings), more...)
 	}
 	return l, l.Lock.Validate()
 }

@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/rootctl/rootctl/internal/debootstrap/control"
@@ -32,6 +33,45 @@ func (r *resolver) check(req, base map[string]bool) ([]string, error) {
 					return nil, err
 				}
 				if msg != "" {
+					out = append(out, msg)
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+// Check reports which relations between packages that are to stand beside each other are not met: versions that do not
+// satisfy, and conflicts. What no package of them has or provides is not judged.
+func Check(packages []Package) (out []string, err error) {
+	byName, provided := make(map[string]Package, len(packages)), map[string]bool{}
+	for _, p := range packages {
+		byName[p.Name] = p
+		rels, err := control.ParseRelations(p.Field("Provides"))
+		if err != nil {
+			continue
+		}
+		for _, rel := range rels {
+			for _, a := range rel {
+				provided[a.Name] = true
+			}
+		}
+	}
+	has := func(name string) (Package, bool) { p, ok := byName[name]; return p, ok }
+	for _, p := range packages {
+		for _, field := range []string{"Pre-Depends", "Depends", "Conflicts", "Breaks"} {
+			rels, err := control.ParseRelations(p.Field(field))
+			if err != nil {
+				return nil, fmt.Errorf("read %s of %s: %w", field, p.Name, err)
+			}
+			negative := field == "Conflicts" || field == "Breaks"
+			for _, rel := range rels {
+				msg, err := judge(p, rel, field, negative, has)
+				if err != nil {
+					return nil, err
+				}
+				virtual := slices.ContainsFunc(rel, func(a control.Alternative) bool { return provided[a.Name] })
+				if msg != "" && (negative || !virtual) {
 					out = append(out, msg)
 				}
 			}
