@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -25,10 +26,12 @@ func (l *line) exec(ctx context.Context, signals chan os.Signal) (int, error) {
 	if s.UserNS != "own" || s.Nested || s.ChrootOf() != "" || s.User != nil || s.Net != "none" || s.Limits != (runner.Limits{}) {
 		return 0, errWhole
 	}
-	signal.Notify(signals, container.Signals()...)
+	take := sync.OnceFunc(func() { signal.Notify(signals, container.Signals()...) })
+	go take() // which takes threads, while the container is joined
 	cmd := runner.Command{Argv: l.argv, Env: append(container.Env(), l.env...)}
 	started := false
 	st, err := runner.Exec(ctx, *target, cmd, runner.Options{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals, WatchNet: true,
+		Ready:   func() error { take(); return nil },
 		Started: func(runner.Process) error { started = true; return nil }})
 	if err != nil && started {
 		return 0, &lateError{fmt.Errorf("exec %s: %w", l.name, err)}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -116,8 +117,13 @@ func (t *Target) open() (int, error) {
 	return -1, err
 }
 
-// namespaces are the flags of the namespaces that the process has and this one has not.
-func namespaces(pid int) (int, error) {
+const allNamespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWCGROUP
+
+// namespaces are the flags of the namespaces that the init of a container has and this process has not.
+func (s *Spec) namespaces(pid int) (int, error) {
+	if s.ownUsers() && s.ownNet() && len(s.Share) == 0 { // it has made all of them
+		return allNamespaces, nil
+	}
 	flags := 0
 	for _, n := range [...]struct {
 		name string
@@ -145,15 +151,15 @@ func namespaces(pid int) (int, error) {
 //	check pidfd, start time, lock
 //	clone ---------------------------> die with the parent, undumpable
 //	                                   setns(pidfd, what differs)
-//	                                   clone(parent's child) ----------> ids 0, undumpable again
-//	take pid and pidfd <-------------- send them, exit
-//	reap the helper, start the keeper
+//	                                   clone(parent's child) ----------> undumpable again
+//	take pid and pidfd <-------------- send them, be the keeper
 //	move the pid into the cgroups
 //	answer --------------------------------------------------------------> go on, or end with the socket
 //	take the terminal <--------------------------------------------------- open one of the container's devpts
-//	                                                                       session, filters, capabilities, execve
+//	                                                                       ids 0, session, filters, capabilities, execve
 //
-// It ends with the container, because its pid namespace does, and with this process, because of the keeper.
+// It ends with the container, because its pid namespace does, and with this process, because of the keeper. Where the
+// container shares the host's processes its root could kill that helper, so there the keeper is another process.
 func Exec(ctx context.Context, target Target, cmd Command, o Options) (Status, error) {
 	failed := Status{Code: 125}
 	s := target.Spec.withDefaults()
@@ -232,7 +238,7 @@ func (s *Spec) joinPlan() Plan {
 // join starts the command and returns when it has been executed.
 func (c *container) join(ctx context.Context, target Target, pidfd int) error {
 	op := c.plan.find(VerbJoin)
-	flags, err := namespaces(target.PID)
+	flags, err := c.spec.namespaces(target.PID)
 	if err != nil {
 		return stepError(op, "stat", err)
 	}
@@ -240,23 +246,11 @@ func (c *container) join(ctx context.Context, target Target, pidfd int) error {
 	if err != nil {
 		return err
 	}
-	t, said, err := c.forkJoiner(stdio, pidfd, flags)
+	t, err := c.forkJoiner(stdio, pidfd, flags)
 	if err != nil {
 		return err
 	}
 	c.closeChildEnds()
-	if err := c.takeJoined(said); err != nil {
-		if e := c.childError(t); e != nil {
-			return e
-		}
-		return stepError(op, "recvmsg", err)
-	}
-	if c.keeper, err = StartGuard(Keep{}); err == nil {
-		err = c.keeper.watch(c.pidfd)
-	}
-	if err != nil {
-		return err
-	}
 	groups := target.Cgroups
 	if len(groups) == 0 && c.spec.Limits != (Limits{}) {
 		if groups, err = groupsOf(target.PID); err != nil {
@@ -264,13 +258,32 @@ func (c *container) join(ctx context.Context, target Target, pidfd int) error {
 		}
 	}
 	c.watchMemory(groups)
+	c.watchJoined(target.PID)
+	if err := c.takeJoined(); err != nil {
+		if e := c.childError(t); e != nil {
+			return e
+		}
+		return stepError(op, "recvmsg", err)
+	}
+	if c.keeper == nil {
+		if c.keeper, err = StartGuard(Keep{}); err == nil {
+			err = c.keeper.watch(c.pidfd)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	for _, dir := range groups {
 		if err := writeProc(filepath.Join(dir, "cgroup.procs"), strconv.Itoa(c.pid)); err != nil {
 			return stepError(op, "write", fmt.Errorf("%s: %w", dir, err))
 		}
 	}
-	c.watchJoined(target.PID)
 	c.stop = newStopper(ctx, c.pid, c.pidfd, c.opts)
+	if c.opts.Ready != nil {
+		if err := c.opts.Ready(); err != nil {
+			return c.blame(t, err)
+		}
+	}
 	if err := unix.Sendmsg(c.sock, []byte{'j'}, nil, nil, unix.MSG_NOSIGNAL); err != nil {
 		return c.blame(t, stepError(op, "sendmsg", err))
 	}
@@ -287,44 +300,65 @@ func (c *container) join(ctx context.Context, target Target, pidfd int) error {
 	return err
 }
 
-// forkJoiner forks the helper, takes its exit and leaves the socket and the pipe of the joined process open.
-func (c *container) forkJoiner(stdio [3]int, pidfd, flags int) (_ *table, said int, _ error) {
+// forkJoiner forks the helper and leaves the socket and the pipe of the joined process open.
+func (c *container) forkJoiner(stdio [3]int, pidfd, flags int) (*table, error) {
 	op := c.plan.find(VerbJoin)
 	sp, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, 0, stepError(op, "socketpair", err)
+		return nil, stepError(op, "socketpair", err)
 	}
 	c.sock = sp[0]
 	defer unix.Close(sp[1])
+	kp, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, stepError(op, "socketpair", err)
+	}
+	defer unix.Close(kp[1])
+	keeper := &Guard{sock: kp[0]}
+	defer func() {
+		if c.keeper != keeper {
+			unix.Close(kp[0])
+		}
+	}()
 	var ep [2]int
 	if err := unix.Pipe2(ep[:], unix.O_CLOEXEC); err != nil {
-		return nil, 0, stepError(op, "pipe2", err)
+		return nil, stepError(op, "pipe2", err)
 	}
 	c.errs = ep[0]
 	defer unix.Close(ep[1])
 	var files unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
-		return nil, 0, stepError(op, "getrlimit", err)
+		return nil, stepError(op, "getrlimit", err)
 	}
-	l := c.spec.lowering(inherited{stdio: stdio, socket: sp[1], errors: ep[1], maxFiles: files.Max, target: pidfd, joins: flags})
-	t, err := l.all(c.plan)
+	fds := inherited{stdio: stdio, socket: sp[1], errors: ep[1], maxFiles: files.Max, target: pidfd, joins: flags}
+	if !c.spec.shares("pid") {
+		fds.keeper = kp[1]
+	}
+	t, err := c.spec.lowering(fds).all(c.plan)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	c.opts.weak.in(t)
 	pid, errno := forkTable(t.calls, t.mem, 0, nil, uintptr(ep[1]))
 	runtime.KeepAlive(t)
 	if errno != 0 {
-		return nil, 0, stepError(op, "clone", errno)
+		return nil, stepError(op, "clone", errno)
 	}
-	reap(int(pid))
-	return t, sp[0], nil
+	if keeper.pid = int(pid); fds.keeper != 0 {
+		c.keeper = keeper
+	} else {
+		reap(keeper.pid)
+	}
+	return t, nil
 }
 
-// takeJoined receives number and descriptor of the joined process.
-func (c *container) takeJoined(sock int) error {
+// takeJoined receives number and descriptor of the joined process. The socket ends with the helper, if that fails.
+func (c *container) takeJoined() error {
 	b, oob := make([]byte, 8), make([]byte, unix.CmsgSpace(4))
-	n, on, _, _, err := unix.Recvmsg(sock, b, oob, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT) // the helper has ended
+	n, on, err := 0, 0, error(unix.EINTR)
+	for err == unix.EINTR {
+		n, on, _, _, err = unix.Recvmsg(c.sock, b, oob, unix.MSG_CMSG_CLOEXEC)
+	}
 	if err != nil {
 		return err
 	}
@@ -347,24 +381,29 @@ func (l *lowering) join() {
 	const pid = slotRoot
 	l.mortal()
 	l.stdio()
-	low, high := min(l.fds.socket, l.fds.errors), max(l.fds.socket, l.fds.errors)
-	keep := []int{low, high, l.fds.target}
-	if l.fds.target < low {
-		keep = []int{l.fds.target, low, high}
-	} else if l.fds.target < high {
-		keep = []int{low, l.fds.target, high}
+	keep := []int{l.fds.socket, l.fds.errors, l.fds.target}
+	if l.fds.keeper != 0 {
+		keep = append(keep, l.fds.keeper)
 	}
+	slices.Sort(keep)
 	l.closeAllBut(keep...)
 	l.add("setns", unix.SYS_SETNS, l.fds.target, l.fds.joins)
 	m := l.messageOf(4, 1)
 	l.add("clone", unix.SYS_CLONE, unix.CLONE_PARENT|unix.CLONE_PIDFD|int(syscall.SIGCHLD), 0, hold(l.table, m.fd(0)), 0, 0).to(pid)
 	joined := l.branch(pid, 0, 0)
 	l.store(pid, (*int32)(unsafe.Pointer(&m.data[0])))
-	l.add("sendmsg", unix.SYS_SENDMSG, l.fds.socket, m.addr, unix.MSG_NOSIGNAL)
-	l.add("exit_group", unix.SYS_EXIT_GROUP, 0)
+	if l.fds.keeper != 0 {
+		l.keepJoined(m)
+	} else {
+		l.add("sendmsg", unix.SYS_SENDMSG, l.fds.socket, m.addr, unix.MSG_NOSIGNAL)
+		l.add("exit_group", unix.SYS_EXIT_GROUP, 0)
+	}
 	l.calls[joined].jump = uint16(l.here())
 	l.mortal()
 	l.add("close", unix.SYS_CLOSE, l.fds.target)
+	if l.fds.keeper != 0 {
+		l.add("close", unix.SYS_CLOSE, l.fds.keeper)
+	}
 	l.add("recvmsg", unix.SYS_RECVMSG, l.fds.socket, l.message(1).addr, unix.MSG_CMSG_CLOEXEC).expect(1)
 	l.become()
 	l.reset()

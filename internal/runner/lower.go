@@ -42,6 +42,7 @@ type inherited struct {
 	maxFiles uint64 // hard limit of open files
 
 	target, joins int // to join a container: pidfd of its init, and the flags of setns
+	keeper        int // what the helper that joins takes the keeper's messages by, 0 if it is none
 }
 
 // lowering turns the init's operations into a table.
