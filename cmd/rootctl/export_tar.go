@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/cache/pack"
 	"github.com/rootctl/rootctl/internal/cache/snapshot"
 )
 
@@ -21,7 +22,7 @@ func (e *exporting) writeTar(ctx context.Context) (*exportReport, error) {
 	if e.plan.compress == snapshot.Zstd {
 		err = e.writeLayer(ctx, out)
 	} else {
-		err = e.lease.WriteTar(ctx, out, e.plan.compress, e.bar)
+		err = e.lease.WriteTar(ctx, out, pack.Compress, e.plan.compress, e.bar)
 	}
 	if out.err != nil { // the error of what was read into it names that
 		err = out.err
@@ -61,7 +62,7 @@ func (e *exporting) writeLayer(ctx context.Context, out *output) error {
 			return err
 		}
 	}
-	return e.lease.WriteTar(ctx, out, e.plan.compress, e.bar)
+	return e.lease.WriteTar(ctx, out, pack.Compress, e.plan.compress, e.bar)
 }
 
 // finish makes the file appear and reports on it.
@@ -75,7 +76,7 @@ func (e *exporting) finish(out *output) (*exportReport, error) {
 
 // image is the root's image in the cache with its layer. If it is made now, the layer goes to tee as well.
 func (e *exporting) image(ctx context.Context, tee io.Writer) (*cache.Image, *os.File, error) {
-	return e.store.Image(ctx, e.lease, cache.ImageOptions{Meta: e.meta(), Progress: e.bar, Tee: tee,
+	return e.store.Image(ctx, e.lease, cache.ImageOptions{Pack: pack.Compress, Meta: e.meta(), Progress: e.bar, Tee: tee,
 		Waiting: func() { e.say("waiting for another export of %s", e.info.Suite) }})
 }
 
@@ -109,7 +110,7 @@ func (e *exporting) layer(ctx context.Context) (*cache.Image, *os.File, error) {
 
 func (e *exporting) spoolLayer(ctx context.Context, f *os.File) (cache.Digest, int64, error) {
 	s := &summer{w: f, h: newSHA256()}
-	err := e.lease.WriteTar(ctx, s, e.plan.compress, e.bar)
+	err := e.lease.WriteTar(ctx, s, pack.Compress, e.plan.compress, e.bar)
 	if s.err != nil {
 		err = cannotWrite(f.Name(), s.err)
 	}
@@ -124,7 +125,7 @@ func (a *app) writeLayer(ctx context.Context, store *cache.Store, b *built) erro
 	defer a.catchSignals()()
 	bar := a.startMeter("packing", b.Info.TarSize)
 	defer bar.close()
-	_, layer, err := store.Image(ctx, b.Lease, cache.ImageOptions{Meta: imageMeta(b.Lease.Tree, b.Ref(), b.Info), Progress: bar,
+	_, layer, err := store.Image(ctx, b.Lease, cache.ImageOptions{Pack: pack.Compress, Meta: imageMeta(b.Lease.Tree, b.Ref(), b.Info), Progress: bar,
 		Waiting: func() { a.say("waiting for an export of %s", b.Info.Suite) }})
 	if err != nil {
 		return fmt.Errorf("write the layer of %s: %w", b.Info.Suite, err)

@@ -23,9 +23,9 @@ const (
 
 // The same of the quick program, which does most runs.
 const (
-	mostQuickBytes  = 90_000 // 80,700; compressions of internal/cache, mostly
-	mostQuickAllocs = 130    // 103
-	mostQuickMS     = 3.0    // 0.63, with other work on the machine
+	mostQuickBytes  = 8_000 // 6,080
+	mostQuickAllocs = 100   // 70
+	mostQuickMS     = 2.0   // 0.12, with other work on the machine
 )
 
 // TestInitIsCheap reads the runtime's own account of the start of `rootctl run`.

@@ -14,6 +14,7 @@ import (
 	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/internal/cache/oci"
 	"github.com/rootctl/rootctl/internal/cache/oci/registry"
+	"github.com/rootctl/rootctl/internal/cache/pack"
 	"github.com/rootctl/rootctl/internal/debootstrap"
 )
 
@@ -143,7 +144,7 @@ func (p *pushing) run(ctx context.Context) (*pushReport, error) {
 		rep.There, rep.Manifest = true, there
 		return rep, p.pushClosure(ctx, rep)
 	}
-	image, layer, err := p.store.Image(ctx, p.lease, cache.ImageOptions{Meta: imageMeta(p.lease.Tree, p.ref, p.info),
+	image, layer, err := p.store.Image(ctx, p.lease, cache.ImageOptions{Pack: pack.Compress, Meta: imageMeta(p.lease.Tree, p.ref, p.info),
 		Waiting: func() { p.say("waiting for another process, which packs this root") }})
 	if err != nil {
 		return nil, err

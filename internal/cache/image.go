@@ -114,6 +114,7 @@ func (i *Image) blobs(layer Digest) []Digest {
 // ImageOptions go with Store.Image.
 type ImageOptions struct {
 	Meta     ImageMeta
+	Pack     snapshot.Packer
 	Waiting  func()    // called once if another process makes it; may be nil
 	Progress io.Writer // is written what of the tar is packed; may be nil
 	Tee      io.Writer // is written the layer while it is made; may be nil
@@ -198,7 +199,7 @@ func (s *Store) layer(ctx context.Context, l *Lease, o *ImageOptions) (rec *imag
 		if o.Tee != nil {
 			w = io.MultiWriter(w, o.Tee)
 		}
-		return l.WriteTar(ctx, w, snapshot.Zstd, o.Progress)
+		return l.WriteTar(ctx, w, o.Pack, snapshot.Zstd, o.Progress)
 	})
 	if err != nil {
 		return nil, nil, false, err
@@ -229,12 +230,12 @@ func (s *Store) keepImage(rec *imageRecord) (*Image, error) {
 
 // WriteTar writes the canonical tar in compression c, and its plain bytes to progress, too, if that is not nil. If what
 // comes out is not what the root's name says, the error is a *snapshot.TreeError, and the stream has no end.
-func (l *Lease) WriteTar(ctx context.Context, w io.Writer, c snapshot.Compression, progress io.Writer) error {
+func (l *Lease) WriteTar(ctx context.Context, w io.Writer, packer snapshot.Packer, c snapshot.Compression, progress io.Writer) error {
 	m, err := l.Manifest()
 	if err != nil {
 		return err
 	}
-	pack, err := snapshot.Compress(c, w)
+	pack, err := packer(c, w)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/rootctl/rootctl/internal/cache/oci"
+	"github.com/rootctl/rootctl/internal/cache/pack"
 	"github.com/rootctl/rootctl/internal/cache/snapshot"
 )
 
@@ -40,7 +41,7 @@ func imageOf(t *testing.T, s *Store, d Digest) (*Image, []byte) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	i, f, err := s.Image(t.Context(), l, ImageOptions{Meta: ImageMeta{Arch: "amd64", Epoch: 1e9, Suite: "bionic", Cmd: []string{"sh"}}})
+	i, f, err := s.Image(t.Context(), l, ImageOptions{Pack: pack.Compress, Meta: ImageMeta{Arch: "amd64", Epoch: 1e9, Suite: "bionic", Cmd: []string{"sh"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +124,7 @@ func TestImageMeta(t *testing.T) {
 	must(t, err)
 	defer l.Close()
 	image := func(unverified bool) *Image {
-		i, f, err := s.Image(t.Context(), l, ImageOptions{Meta: ImageMeta{Arch: "i386", Unverified: unverified}})
+		i, f, err := s.Image(t.Context(), l, ImageOptions{Pack: pack.Compress, Meta: ImageMeta{Arch: "i386", Unverified: unverified}})
 		must(t, err)
 		must(t, f.Close())
 		if index := readIndex(t, s); !strings.Contains(index, i.Manifest.Digest) || strings.Count(index, `"digest"`) != 1 || !strings.Contains(index, `"386"`) {
@@ -184,7 +185,7 @@ func TestImageOfDamagedTree(t *testing.T) {
 	must(t, err)
 	defer l.Close()
 	must(t, os.WriteFile(l.Tree+"/usr/bin/7", []byte("eno7"), 0o644))
-	_, _, err = s.Image(t.Context(), l, ImageOptions{Meta: ImageMeta{Arch: "amd64"}})
+	_, _, err = s.Image(t.Context(), l, ImageOptions{Pack: pack.Compress, Meta: ImageMeta{Arch: "amd64"}})
 	var bad *snapshot.TreeError
 	if !errors.As(err, &bad) {
 		t.Errorf("error %v", err)
@@ -195,7 +196,7 @@ func TestImageOfDamagedTree(t *testing.T) {
 		}
 	}
 	var out bytes.Buffer
-	if err := l.WriteTar(t.Context(), &out, snapshot.None, nil); !errors.As(err, &bad) {
+	if err := l.WriteTar(t.Context(), &out, pack.Compress, snapshot.None, nil); !errors.As(err, &bad) {
 		t.Errorf("tar of it: %v", err)
 	}
 }

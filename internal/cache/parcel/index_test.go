@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rootctl/rootctl/internal/cache/pack"
 	"github.com/rootctl/rootctl/internal/cache/snapshot"
 )
 
@@ -15,7 +16,7 @@ import (
 func packedIndex(t *testing.T, text io.Reader) []byte {
 	t.Helper()
 	var packed, out bytes.Buffer
-	z, err := snapshot.Compress(snapshot.Zstd, &packed)
+	z, err := pack.Compress(snapshot.Zstd, &packed)
 	if err == nil {
 		_, err = io.Copy(z, text)
 	}

@@ -12,6 +12,7 @@ import (
 	"path"
 	"time"
 
+	"github.com/rootctl/rootctl/internal/cache/pack"
 	"github.com/rootctl/rootctl/internal/cache/snapshot"
 )
 
@@ -52,7 +53,7 @@ func Write(ctx context.Context, w io.Writer, x *Index, open func(snapshot.Digest
 		return fmt.Errorf("index of %d bytes", len(text))
 	}
 	var packed bytes.Buffer
-	z, err := snapshot.Compress(snapshot.Zstd, &packed)
+	z, err := pack.Compress(snapshot.Zstd, &packed)
 	if err == nil {
 		_, err = z.Write(text)
 	}

@@ -1,4 +1,6 @@
-package snapshot
+// Package pack has the compressions in which tars leave rootctl. It is apart from the cache because a run, which starts
+// with the packages of the cache, needs none of them.
+package pack
 
 import (
 	"bytes"
@@ -9,22 +11,9 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
+
+	"github.com/rootctl/rootctl/internal/cache/snapshot"
 )
-
-// A Compression is how a tar is packed for its way.
-type Compression string
-
-// The compressions there are.
-const (
-	Zstd Compression = "zstd"
-	Gzip Compression = "gzip"
-	XZ   Compression = "xz"
-	None Compression = "none"
-)
-
-// ZstdEpoch stands for the bytes that Zstd makes of given ones. It is raised by hand when they change, with the library
-// or the options below; TestCompressedBytes notices.
-const ZstdEpoch = 2
 
 // Blocks of these sizes become a frame of zstd and a stream of xz each. Half as large ones of zstd keep two processors
 // busy for longer at both ends, but their sum is larger than what GNU tar makes of bookworm.
@@ -37,24 +26,24 @@ const (
 
 // Compress returns a writer that packs what is written to it into w. The bytes depend on the content alone. Its Close
 // ends the stream and leaves w open.
-func Compress(c Compression, w io.Writer) (io.WriteCloser, error) {
+func Compress(c snapshot.Compression, w io.Writer) (io.WriteCloser, error) {
 	switch c {
-	case Zstd:
+	case snapshot.Zstd:
 		e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(zstdWindow), zstd.WithEncoderCRC(true))
 		if err != nil {
 			return nil, err
 		}
 		return &blockWriter{w: w, size: zstdBlock, pack: func(dst, block []byte) ([]byte, error) { return e.EncodeAll(block, dst), nil }}, nil
-	case Gzip:
+	case snapshot.Gzip:
 		z, err := gzip.NewWriterLevel(w, 6)
 		if err != nil {
 			return nil, err
 		}
 		z.ModTime = time.Unix(0, 0) // which stands for no time; the zero Time is written as another
 		return z, nil
-	case XZ:
+	case snapshot.XZ:
 		return &blockWriter{w: w, size: xzBlock, pack: packXZ}, nil
-	case None:
+	case snapshot.None:
 		return nopCloser{w}, nil
 	}
 	return nil, fmt.Errorf("unknown compression %q", string(c))

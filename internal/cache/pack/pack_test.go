@@ -1,4 +1,4 @@
-package snapshot
+package pack
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/rootctl/rootctl/internal/cache/snapshot"
 )
 
 // prose is n bytes that compress well but not to nothing.
@@ -20,7 +22,7 @@ func prose(n int) []byte {
 	return b.Bytes()[:n]
 }
 
-func pack(t *testing.T, c Compression, content []byte, step int) []byte {
+func pack(t *testing.T, c snapshot.Compression, content []byte, step int) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	w, err := Compress(c, &out)
@@ -38,10 +40,10 @@ func pack(t *testing.T, c Compression, content []byte, step int) []byte {
 func TestCompressedBytes(t *testing.T) {
 	all := prose(2*zstdBlock + 12345)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
-	for c, tool := range map[Compression]string{Zstd: "zstd", Gzip: "gzip", XZ: "xz"} {
+	for c, tool := range map[snapshot.Compression]string{snapshot.Zstd: "zstd", snapshot.Gzip: "gzip", snapshot.XZ: "xz"} {
 		var want []byte
 		content, steps := all, []int{1 << 20, 4097, len(all)}
-		if c == XZ { // it takes its time
+		if c == snapshot.XZ { // it takes its time
 			content, steps = all[:xzBlock+123456], []int{1 << 20, len(all)}
 		}
 		for i, step := range steps {
@@ -67,17 +69,17 @@ func TestCompressedBytes(t *testing.T) {
 	}
 	// Where this fails the encoder makes other bytes than it did: raise ZstdEpoch, and write the new digest here.
 	const golden, epoch = "82f34a4556fdb250a36bec206be4709144e42c0f0212288a857951c9ee517d5f", 2
-	if got := Sum(pack(t, Zstd, all, 1<<20)); string(got) != golden || ZstdEpoch != epoch {
+	if got := snapshot.Sum(pack(t, snapshot.Zstd, all, 1<<20)); string(got) != golden || snapshot.ZstdEpoch != epoch {
 		t.Errorf("zstd: %s", got)
 	}
-	if head := pack(t, Gzip, all, 1<<20)[:10]; string(head) != "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff" {
+	if head := pack(t, snapshot.Gzip, all, 1<<20)[:10]; string(head) != "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff" {
 		t.Errorf("gzip's header %x has a name, flags or a time", head)
 	}
 }
 
 // An error of the reader below ends the compressor with it.
 func TestCompressFails(t *testing.T) {
-	for _, c := range []Compression{Zstd, Gzip, None} { // xz goes the way of zstd
+	for _, c := range []snapshot.Compression{snapshot.Zstd, snapshot.Gzip, snapshot.None} { // xz goes the way of zstd
 		r, w := io.Pipe()
 		go func() {
 			_, _ = io.CopyN(io.Discard, r, 10)
@@ -100,27 +102,9 @@ func TestCompressFails(t *testing.T) {
 	}
 }
 
-// Place makes the tree again, of all kinds of things, and finds what was changed.
-func TestPlace(t *testing.T) {
-	tree := oddTree(t)
-	m, d, _, err := Scan(t.Context(), tree, ScanOptions{Epoch: epoch, Extra: devices})
-	must(t, err)
-	must(t, m.Settle(tree))
-	dst := t.TempDir()
-	left, err := m.Place(t.Context(), tree, dst, PlaceOptions{})
-	must(t, err)
-	if left != (Placed{}) {
-		t.Errorf("left out: %+v", left)
-	}
-	if _, again, _, err := Scan(t.Context(), dst, ScanOptions{Epoch: epoch}); err != nil || again != d {
-		t.Errorf("placed it is %s, was %s (%v)", again.Short(), d.Short(), err)
-	}
-	if left, err := m.Place(t.Context(), tree, t.TempDir(), PlaceOptions{NoDevices: true, NoOwners: true}); err != nil || left.Devices != 2 || left.Owners == 0 {
-		t.Errorf("left out %+v (%v)", left, err)
-	}
-	must(t, exec.Command("cp", "/bin/true", tree+"/su").Run())
-	var bad *TreeError
-	if _, err := m.Place(t.Context(), tree, t.TempDir(), PlaceOptions{}); !errors.As(err, &bad) {
-		t.Errorf("a changed tree: %v", err)
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
