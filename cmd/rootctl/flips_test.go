@@ -58,7 +58,7 @@ var flipKinds = []struct {
 	{"releases", false, regexp.MustCompile(`^releases/`)},
 	{"trees", false, regexp.MustCompile(`^roots/[0-9a-f]{64}/`)},
 	{"shifted trees", false, regexp.MustCompile(`^roots/[0-9a-f]{64}\.u[0-9]+/`)},
-	{"manifests", false, regexp.MustCompile(`^roots/[0-9a-f]{64}\.mtree$`)},
+	{"manifests", false, regexp.MustCompile(`^roots/[0-9a-f]{64}\.mtree(-[0-9a-f]{32})?$`)},
 	{"layers", false, regexp.MustCompile(`^layers/`)},
 	{"use", true, regexp.MustCompile(`^use/`)},
 	{"locks", true, regexp.MustCompile(`^(locks|scratch)/`)},

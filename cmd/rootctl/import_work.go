@@ -67,6 +67,14 @@ func (im *importing) run(ctx context.Context) (cache.Ref, *cache.Lease, error) {
 // the caller's.
 func (a *app) newRoot(ctx context.Context, store *cache.Store, fill func(tree, temp string) (*cache.Manifest, error),
 	record func(cache.Digest) (cache.Ref, error)) (cache.Ref, *cache.Lease, error) {
+	return a.newRootBy(ctx, store, store.SealSettled, fill, record)
+}
+
+// A sealer is SealSettled or SealForBoot.
+type sealer func(context.Context, *cache.Temp, string, *cache.Manifest, cache.Digest) (*cache.Lease, error)
+
+func (a *app) newRootBy(ctx context.Context, store *cache.Store, sealed sealer, fill func(tree, temp string) (*cache.Manifest, error),
+	record func(cache.Digest) (cache.Ref, error)) (cache.Ref, *cache.Lease, error) {
 	lock, err := store.LockStore(ctx)
 	if err != nil {
 		return cache.Ref{}, nil, err
@@ -93,7 +101,7 @@ func (a *app) newRoot(ctx context.Context, store *cache.Store, fill func(tree, t
 	if err != nil {
 		return cache.Ref{}, nil, err
 	}
-	lease, err := store.SealSettled(ctx, temp, tree, m, m.Digest)
+	lease, err := sealed(ctx, temp, tree, m, m.Digest)
 	if err != nil {
 		return cache.Ref{}, nil, err
 	}

@@ -29,6 +29,7 @@ type pulling struct {
 	progress func(done int64)                           // may be nil
 	look     func(tree string, m *cache.Manifest) error // into the root before it is sealed; may be nil
 	pool     deb.Pool
+	later    bool // a command waits for the root, and nobody for the disk: cache.SealForBoot
 
 	root    cache.Digest // what the image says to be
 	layer   cache.Digest
@@ -140,7 +141,7 @@ func (p *pulling) once(ctx context.Context, record func(cache.Digest) (cache.Ref
 			p.there = nil
 		}
 	}()
-	return p.newRoot(ctx, p.store, func(tree, _ string) (*cache.Manifest, error) {
+	return p.newRootBy(ctx, p.store, p.seal, func(tree, _ string) (*cache.Manifest, error) {
 		m, err := p.fill(ctx, tree)
 		if err != nil {
 			return nil, err
@@ -162,6 +163,13 @@ func (p *pulling) once(ctx context.Context, record func(cache.Digest) (cache.Ref
 		}
 		return m, err
 	}, record)
+}
+
+func (p *pulling) seal(ctx context.Context, t *cache.Temp, tree string, m *cache.Manifest, d cache.Digest) (*cache.Lease, error) {
+	if p.later {
+		return p.store.SealForBoot(ctx, t, tree, m, d)
+	}
+	return p.store.SealSettled(ctx, t, tree, m, d)
 }
 
 // fill takes the root from the cache if it is there, else unpacks it into tree.
@@ -190,7 +198,7 @@ func (p *pulling) unpack(ctx context.Context, tree string, part *cache.OpenPart,
 	if err != nil {
 		return nil, err
 	}
-	u, err := intake.New(ctx, tree, intake.Options{MaxSize: limit, DiskCannot: p.inside.single()})
+	u, err := intake.New(ctx, tree, intake.Options{MaxSize: limit, DiskCannot: p.inside.single(), Later: p.later})
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +219,9 @@ func (p *pulling) unpack(ctx context.Context, tree string, part *cache.OpenPart,
 	if err != nil {
 		return nil, err
 	}
-	return u.Finish(ctx, tree)
+	m, err := u.Finish(ctx, tree)
+	p.later = p.later && !u.Holes()
+	return m, err
 }
 
 func (p *pulling) read(ctx context.Context, u *intake.Unpacker, in io.Reader, limit int64) error {

@@ -221,7 +221,7 @@ func (r *remote) root(ctx context.Context, key cache.Digest) (*debootstrap.Pulle
 		return nil, err
 	}
 	repository := r.from.Ref().String()
-	p := &pulling{app: r.a, store: r.store, repo: r.from, image: m}
+	p := &pulling{app: r.a, store: r.store, repo: r.from, image: m, later: r.a.verbIsRun}
 	r.progress(debootstrap.Event{Stage: debootstrap.StagePull, Item: repository, Total: p.size()})
 	p.progress = func(done int64) {
 		r.progress(debootstrap.Event{Stage: debootstrap.StagePull, Item: repository, Done: done, Total: p.size()})

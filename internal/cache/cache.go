@@ -12,6 +12,7 @@
 //	releases/<id>            last verified Release per source
 //	roots/<diffid>           sealed trees, never written in place
 //	roots/<diffid>.mtree     their manifests, authoritative for metadata
+//	roots/<diffid>.mtree-<boot>  of a root that the disk need not have yet, see boot.go
 //	use/<diffid>             its time is that of the last use, give or take an hour
 //	locks/                   store, index, gc, key-00..ff, blob-00..ff: never unlinked; root-<diffid>
 //	tmp/                     work in progress: alive exactly while its flock is held
@@ -32,6 +33,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -59,6 +61,9 @@ type Store struct {
 	existing bool // Options.Existing
 	absent   bool
 	flock    func(fd, how int) error
+
+	boot        func() string // bootID
+	settleAfter time.Duration
 }
 
 var folders = [...]string{"oci/blobs/sha256", "dl/sha256", "actions", "inputs", "refs", "releases",
@@ -68,7 +73,7 @@ var folders = [...]string{"oci/blobs/sha256", "dl/sha256", "actions", "inputs", 
 // newer rootctl), *OwnerError (another user's folder), *ForeignError (a folder with other things in
 // it), *NoFlockError. A folder on a read-only filesystem opens, too: hits work, writes give ErrReadOnly.
 func Open(dir string, o Options) (*Store, error) {
-	s := &Store{log: o.Log, now: o.Now, existing: o.Existing, flock: unix.Flock}
+	s := &Store{log: o.Log, now: o.Now, existing: o.Existing, flock: unix.Flock, boot: sync.OnceValue(bootID), settleAfter: settleAfter}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

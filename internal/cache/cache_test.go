@@ -25,6 +25,11 @@ func open(t *testing.T) *Store {
 
 // build seals a small root whose content follows from name, and records it under its key.
 func build(ctx context.Context, s *Store, name string) (*Lease, error) {
+	return buildBy(ctx, s, name, false)
+}
+
+// buildBy seals it for this boot only, if so asked.
+func buildBy(ctx context.Context, s *Store, name string, forBoot bool) (*Lease, error) {
 	t, err := s.Temp()
 	if err != nil {
 		return nil, err
@@ -43,7 +48,7 @@ func build(ctx context.Context, s *Store, name string) (*Lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := s.Seal(ctx, t, tree, m, d)
+	l, err := s.sealed(ctx, t, tree, m, d, sealing{settle: m.Settle, forBoot: forBoot})
 	if err != nil {
 		return nil, err
 	}

@@ -159,7 +159,7 @@ func (c *collection) litter() error {
 		why := "left by a process that was killed"
 		switch folder {
 		case "use", "locks", "roots":
-			path = "roots/" + strings.TrimSuffix(strings.TrimPrefix(name, "root-"), ".mtree")
+			path = "roots/" + string(rootNamed(name))
 			why = "not whole"
 		case "scratch":
 			path = strings.TrimSuffix(path, ".lock")

@@ -122,7 +122,7 @@ func checkStore(t *testing.T, dir string) {
 		names, err := s.listDir(folder)
 		must(t, err)
 		for _, name := range names {
-			d := Digest(strings.TrimSuffix(strings.TrimPrefix(name, "root-"), ".mtree"))
+			d := rootNamed(name)
 			if d.Valid() && !roots[d] {
 				t.Errorf("left over: %s/%s", folder, name)
 			}

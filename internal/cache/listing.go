@@ -2,6 +2,7 @@ package cache
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -36,7 +37,7 @@ func (s *Store) Listing(tag string, row func(Ref) (string, error)) ([]Listed, er
 	if err != nil {
 		return nil, fmt.Errorf("list names: %w", err)
 	}
-	l := &lister{s: s, row: row, known: make(map[string]*Listed, len(old)), there: wholeRoots(dirs)}
+	l := &lister{s: s, row: row, known: make(map[string]*Listed, len(old)), there: s.wholeRoots(dirs)}
 	for i := range old {
 		l.known[old[i].Name+"\t"+unlessNamed(&old[i])] = &old[i]
 	}
@@ -58,17 +59,6 @@ func unlessNamed(l *Listed) string {
 		return ""
 	}
 	return string(l.Root)
-}
-
-// wholeRoots takes from the sorted names in roots/ those that have a tree and a manifest.
-func wholeRoots(names []string) map[Digest]bool {
-	there := make(map[Digest]bool, len(names)/2)
-	for i, n := range names {
-		if i+1 < len(names) && names[i+1] == n+".mtree" && Digest(n).Valid() {
-			there[Digest(n)] = true
-		}
-	}
-	return there
 }
 
 type lister struct {
@@ -204,7 +194,8 @@ func (s *Store) Uses(list []Listed) []Use {
 	for i, inUse := range s.InUse(list) {
 		d := list[i].Root
 		var st unix.Stat_t
-		if unix.Fstatat(use, string(d), &st, unix.AT_SYMLINK_NOFOLLOW) != nil && unix.Lstat(s.mtreePath(d), &st) != nil {
+		if unix.Fstatat(use, string(d), &st, unix.AT_SYMLINK_NOFOLLOW) != nil && unix.Lstat(s.mtreePath(d), &st) != nil &&
+			unix.Lstat(cmp.Or(s.bootPath(d), s.mtreePath(d)), &st) != nil {
 			continue
 		}
 		out[i] = Use{time.Unix(st.Mtim.Unix()), inUse}

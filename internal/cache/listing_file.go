@@ -45,7 +45,7 @@ func (s *Store) listingStamps() string {
 			b = append(strconv.AppendInt(b, n, 36), '.')
 		}
 	}
-	return string(b)
+	return string(b) + s.boot() // roots of another one are not there
 }
 
 // ListedRoot is what the listing says of a root, unchecked: the caller looks at the record itself.

@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 	}
 	s, err := Open(os.Args[1], Options{})
 	if err == nil {
+		s.settleAfter = time.Duration(rand.IntN(20)) * time.Millisecond // so that roots come to last now and then
 		err = tasks[task](s, os.Args[2:])
 	}
 	if err != nil {
@@ -82,7 +83,7 @@ func get(ctx context.Context, s *Store, name string, building func()) (*Lease, e
 		return l, err
 	}
 	building()
-	return build(ctx, s, name)
+	return buildBy(ctx, s, name, rand.IntN(2) == 0)
 }
 
 // whole reads a leased root through, slowly enough to be evicted under way if leases did not work.

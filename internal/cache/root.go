@@ -1,7 +1,7 @@
 package cache
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,12 +35,12 @@ func (l *Lease) Close() { closeLock(l.lock) }
 // Manifest reads the root's manifest. One that is damaged is removed, which makes the root a miss for
 // the next Lease: the build is done again and Seal writes it anew.
 func (l *Lease) Manifest() (*Manifest, error) {
-	path := l.s.mtreePath(l.Root)
-	f, err := openFile(path)
+	f, err := l.s.openManifest(l.Root)
 	if err != nil {
 		return nil, fmt.Errorf("root %s: %w", l.Root.Short(), err)
 	}
 	defer f.Close()
+	path := f.Name()
 	m, err := snapshot.ReadManifest(f)
 	if err == nil && m.Digest != l.Root {
 		err = &snapshot.DamagedError{Reason: "it belongs to another root"}
@@ -70,8 +70,8 @@ func (s *Store) hasRoot(d Digest) bool {
 	if err != nil || !tree.IsDir() {
 		return false
 	}
-	_, err = os.Lstat(s.mtreePath(d))
-	return err == nil
+	has, _ := s.hasManifest(d)
+	return has
 }
 
 // Lease takes the root d into use, or gives ErrNotFound.
@@ -87,7 +87,7 @@ func (s *Store) Lease(ctx context.Context, root Digest) (*Lease, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lease root %s: %w", root.Short(), err)
 	}
-	if !s.hasRoot(root) {
+	if !s.hasRoot(root) || !s.sure(root) {
 		closeLock(lock)
 		return nil, absent
 	}
@@ -121,24 +121,24 @@ func (s *Store) touch(d Digest) {
 // its times set to m's. If the root is there already that one is leased and tree left in t. The caller
 // writes its action record afterwards.
 func (s *Store) Seal(ctx context.Context, t *Temp, tree string, m *Manifest, d Digest) (*Lease, error) {
-	return s.sealed(ctx, t, tree, m, d, m.Settle)
+	return s.sealed(ctx, t, tree, m, d, sealing{settle: m.Settle})
 }
 
 // SealSettled is Seal for a tree that was made of m, and is as Settle leaves one: it has no device nodes and no sockets,
 // no name that m does not have, and m's times. It is not walked again.
 func (s *Store) SealSettled(ctx context.Context, t *Temp, tree string, m *Manifest, d Digest) (*Lease, error) {
-	return s.sealed(ctx, t, tree, m, d, nil)
+	return s.sealed(ctx, t, tree, m, d, sealing{})
 }
 
-func (s *Store) sealed(ctx context.Context, t *Temp, tree string, m *Manifest, d Digest, settle func(tree string) error) (*Lease, error) {
-	l, err := s.seal(ctx, t, tree, m, d, settle)
+func (s *Store) sealed(ctx context.Context, t *Temp, tree string, m *Manifest, d Digest, how sealing) (*Lease, error) {
+	l, err := s.seal(ctx, t, tree, m, d, how)
 	if err != nil {
 		return nil, fmt.Errorf("seal root %s: %w", d.Short(), s.fault(err))
 	}
 	return l, nil
 }
 
-func (s *Store) seal(ctx context.Context, t *Temp, tree string, m *Manifest, d Digest, settle func(tree string) error) (*Lease, error) {
+func (s *Store) seal(ctx context.Context, t *Temp, tree string, m *Manifest, d Digest, how sealing) (*Lease, error) {
 	rel, err := filepath.Rel(t.Path, tree)
 	if err != nil || !filepath.IsLocal(rel) || rel == "." {
 		return nil, fmt.Errorf("%s is not in the temporary folder", tree)
@@ -152,6 +152,9 @@ func (s *Store) seal(ctx context.Context, t *Temp, tree string, m *Manifest, d D
 	}
 	if err == nil {
 		_, err := l.Manifest()
+		if err == nil && !how.forBoot {
+			err = s.makeLast(d)
+		}
 		if err == nil {
 			return l, nil
 		}
@@ -160,17 +163,15 @@ func (s *Store) seal(ctx context.Context, t *Temp, tree string, m *Manifest, d D
 			return nil, err
 		}
 	}
-	var text bytes.Buffer
-	if err := m.Encode(&text); err != nil {
-		return nil, err
-	}
-	if settle != nil {
-		if err := settle(tree); err != nil {
+	if how.settle != nil {
+		if err := how.settle(tree); err != nil {
 			return nil, err
 		}
 	}
-	if err := Flush(tree); err != nil {
-		return nil, err
+	if !how.forBoot {
+		if err := Flush(tree); err != nil {
+			return nil, err
+		}
 	}
 	// What is left of a broken one makes room, if nobody uses it.
 	if trash, err := s.unlinkRoot(d, true); err == nil && trash != "" {
@@ -183,17 +184,7 @@ func (s *Store) seal(ctx context.Context, t *Temp, tree string, m *Manifest, d D
 	if err != nil {
 		return nil, err
 	}
-	err = s.write(s.mtreePath(d), text.Bytes())
-	if err == nil {
-		err = os.Rename(tree, s.rootPath(d))
-		if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, fs.ErrExist) {
-			err = nil // theirs
-		}
-	}
-	if err == nil {
-		err = syncDir(s.path("roots"))
-	}
-	if err != nil {
+	if err = s.place(d, tree, m, how); err != nil {
 		lock.Close()
 		return nil, err
 	}
@@ -235,7 +226,7 @@ func (s *Store) Roots() ([]Root, error) {
 		if !d.Valid() {
 			continue
 		}
-		f, err := openFile(s.mtreePath(d))
+		f, err := s.openManifest(d)
 		if err != nil {
 			continue // not whole: being made or removed
 		}
@@ -326,7 +317,7 @@ func (s *Store) unlinkRoot(d Digest, brokenOnly bool) (string, error) {
 	if !found {
 		trash = ""
 	}
-	for _, path := range []string{s.mtreePath(d), s.path("use", string(d)), s.path("locks", "root-"+string(d))} {
+	for _, path := range []string{cmp.Or(s.bootPath(d), s.mtreePath(d)), s.mtreePath(d), s.path("use", string(d)), s.path("locks", "root-"+string(d))} {
 		if err == nil {
 			err = os.Remove(path)
 		}

@@ -132,9 +132,16 @@ func (s *Store) sweepPart(d Digest, dry bool) (bool, error) {
 // sweepRoot takes a name in roots/, use/ or locks/ and removes the root that it is about if that is not
 // whole and nobody is at it.
 func (s *Store) sweepRoot(name string, dry bool) (bool, error) {
-	d := Digest(strings.TrimSuffix(strings.TrimSuffix(strings.TrimPrefix(name, "root-"), ".mtree"), shiftSuffix()))
-	if !d.Valid() || s.hasRoot(d) {
+	d := rootNamed(name)
+	if !d.Valid() {
 		return false, nil
+	}
+	stale := s.staleManifest(name)
+	if s.hasRoot(d) {
+		if stale && !dry {
+			return true, os.Remove(s.path("roots", name))
+		}
+		return stale, nil
 	}
 	if dry {
 		return !s.inUse(d), nil
@@ -142,6 +149,9 @@ func (s *Store) sweepRoot(name string, dry bool) (bool, error) {
 	trash, err := s.unlinkRoot(d, true)
 	if err == nil && trash != "" {
 		err = removeTrash(trash)
+	}
+	if err == nil && stale {
+		err = os.Remove(s.path("roots", name))
 	}
 	return err == nil, err
 }

@@ -171,7 +171,7 @@ func (s *Store) usageOf(d Digest, now time.Time) (RootUsage, bool) {
 	if !s.hasRoot(d) {
 		return RootUsage{}, false
 	}
-	f, err := openFile(s.mtreePath(d))
+	f, err := s.openManifest(d)
 	if err != nil {
 		return RootUsage{}, false
 	}

@@ -364,7 +364,7 @@ func (v *verification) root(d Digest) (int64, []string, error) {
 		return 0, nil, err
 	}
 	defer closeLock(lock)
-	f, err := openFile(v.s.mtreePath(d))
+	f, err := v.s.openManifest(d)
 	if err != nil {
 		return 0, nil, err
 	}

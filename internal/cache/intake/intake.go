@@ -26,6 +26,8 @@ type Options struct {
 	// DiskCannot says that the folder's file system takes no owners but the user's own, and no attributes that need
 	// rights: they are in the manifest alone.
 	DiskCannot bool
+	// Later says that nobody will wait for the disk: it is not asked to write meanwhile.
+	Later bool
 }
 
 // Bounds that no flag changes. A path of 4,095 bytes may have 2,047 parts; no root has a tenth of it, and every level
@@ -55,8 +57,9 @@ type Unpacker struct {
 	ordered bool   // all came in canonical order
 	last    string // path of the last entry
 	spoiled atomic.Bool
-	plain   bool   // new files belong to 0:0 by themselves
-	masked  uint32 // bits of a mode that new files do not get
+	holes   atomic.Bool // a file ends in one
+	plain   bool        // new files belong to 0:0 by themselves
+	masked  uint32      // bits of a mode that new files do not get
 }
 
 // New begins a root in the empty folder dir, which nobody else writes to.
@@ -94,3 +97,6 @@ func (u *Unpacker) Close() {
 
 // Dropped tells what was left out of the archives, by kind: extended attributes that no root keeps, sockets.
 func (u *Unpacker) Dropped() map[string]int { return u.dropped }
+
+// Holes reports whether a file ends in a hole: then its size says nothing of whether the disk has all of it.
+func (u *Unpacker) Holes() bool { return u.holes.Load() }

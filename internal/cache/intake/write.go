@@ -98,10 +98,10 @@ func (u *Unpacker) writeBig(f *newFile, parts <-chan *buffer) error {
 	}
 	defer unix.Close(fd)
 	h := sha256.New()
-	at := int64(0)
+	at, hole := int64(0), false
 	for b := range parts {
 		data := b.bytes()
-		if !allZero(data) {
+		if hole = allZero(data); !hole {
 			err = pwriteAll(fd, data, at)
 		}
 		h.Write(data)
@@ -115,8 +115,11 @@ func (u *Unpacker) writeBig(f *newFile, parts <-chan *buffer) error {
 	if at < f.to.meta.Size {
 		return nil // the reader has the error
 	}
-	if err := unix.Ftruncate(fd, at); err != nil {
-		return fmt.Errorf("write: %w", err)
+	if hole {
+		u.holes.Store(true)
+		if err := unix.Ftruncate(fd, at); err != nil {
+			return fmt.Errorf("write: %w", err)
+		}
 	}
 	f.to.sum = snapshot.Digest(hex.EncodeToString(h.Sum(nil)))
 	return u.finishFile(fd, f)

@@ -61,6 +61,9 @@ type writers struct {
 // written counts n bytes of content. Each flushEvery of them the file system begins to write out what it has, so that
 // less is left to wait for at the end. A failure is an import's failure: whoever asks later is not told of it.
 func (w *writers) written(n int) {
+	if w.u.o.Later {
+		return
+	}
 	if w.unflushed.Add(int64(n)) < flushEvery || !w.flushing.CompareAndSwap(false, true) {
 		return
 	}
