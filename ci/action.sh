@@ -46,7 +46,7 @@ fetch() {
 }
 
 key() {
-	json=$(rootctl cache key --json "${flags[@]}" "${roots[@]}")
+	json=$(rootctl cache key --by-release --json "${flags[@]}" "${roots[@]}")
 	tell key "$(sed -n 's/^  "key": "\(.*\)",\{0,1\}$/\1/p' <<<"$json")"
 	{
 		echo "restore-keys<<END-OF-KEYS"
@@ -54,6 +54,11 @@ key() {
 		echo END-OF-KEYS
 	} >>"$GITHUB_OUTPUT"
 	tell file "$file"
+	local i lock=
+	for i in "${!flags[@]}"; do
+		case "${flags[i]}" in --lock) lock=${flags[i + 1]} ;; --lock=*) lock=${flags[i]#--lock=} ;; esac
+	done
+	[ -z "$lock" ] || echo "ROOTCTL_LOCK=$(realpath "$lock")" >>"$GITHUB_ENV" # for the steps' shells
 }
 
 restore() {

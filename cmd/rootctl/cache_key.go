@@ -15,14 +15,14 @@ import (
 
 func newCacheKeyCommand(a *app) *cobra.Command {
 	var sel selection
-	var asJSON bool
+	var asJSON, byRelease bool
 	c := &cobra.Command{
 		Use:   "key [flags] [SUITE[-VARIANT][:ARCH]...] | --lock FILE [NAME...]",
 		Short: "print the keys under which a build looks its results up",
 		Long: "key prints the keys of a build with the same flags: of the request, of the selection of packages (K1)\n" +
 			"and of the root (K2). It asks the archive what a build would ask, and builds nothing.\n" +
 			"Without a name it is the roots of rootctl.toml.",
-		Example: "  rootctl cache key bionic\n  rootctl cache key bionic --include curl --json\n  rootctl cache key --offline bionic noble",
+		Example: "  rootctl cache key bionic\n  rootctl cache key bionic --include curl --json\n  rootctl cache key --offline bionic noble\n  rootctl cache key --by-release --json bionic",
 		Args:    args(sel.namesArgs),
 		RunE: func(c *cobra.Command, names []string) error {
 			if asJSON {
@@ -31,6 +31,9 @@ func newCacheKeyCommand(a *app) *cobra.Command {
 			if sel.lockFile != "" {
 				return a.lockedKeys(&sel, names, asJSON)
 			}
+			if byRelease && sel.offline {
+				return withHint(&flagError{errors.New("--by-release asks the archive, and --offline forbids it")}, "drop one of the two")
+			}
 			names, err := sel.orRecipe(names)
 			if err != nil {
 				return err
@@ -38,7 +41,11 @@ func newCacheKeyCommand(a *app) *cobra.Command {
 			all, err := askEach(names, func(name string) (*debootstrap.Keys, error) {
 				var keys *debootstrap.Keys
 				err := a.asked(c.Context(), &sel, name, func(ctx context.Context, b *debootstrap.Builder, req debootstrap.Request) (err error) {
-					keys, err = b.Keys(ctx, req)
+					if byRelease {
+						keys, err = b.ReleaseKeys(ctx, req)
+					} else {
+						keys, err = b.Keys(ctx, req)
+					}
 					return err
 				})
 				if err != nil {
@@ -59,6 +66,7 @@ func newCacheKeyCommand(a *app) *cobra.Command {
 	sel.register(c.Flags())
 	sel.registerLock(c.Flags())
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object: a key for a CI system's cache of all these roots, restore-keys, and what they are made of")
+	c.Flags().BoolVar(&byRelease, "by-release", false, "read no package index: a key of what the archive's Release files say, which changes with every change of the index")
 	return c
 }
 
@@ -71,7 +79,11 @@ func (a *app) printKeys(names []string, all []*debootstrap.Keys) error {
 		if keys.Request.Key != "" { // a lock file has no request
 			fmt.Fprintf(w, "request\t%s\nresolve (K1)\t%s\n", keys.Request.Key, keys.Resolve.Key)
 		}
-		fmt.Fprintf(w, "root (K2)\t%s\n", keys.Root.Key)
+		if keys.Rules != nil {
+			fmt.Fprintf(w, "rules\t%s\n", keys.Rules.Key)
+		} else {
+			fmt.Fprintf(w, "root (K2)\t%s\n", keys.Root.Key)
+		}
 	}
 	return w.Flush()
 }

@@ -25,6 +25,14 @@ type keyInput struct {
 	*debootstrap.Keys
 }
 
+// decides is what changes when the root's bytes do.
+func (in keyInput) decides() string {
+	if in.Rules != nil {
+		return string(in.Resolve.Key + " " + in.Rules.Key)
+	}
+	return string(in.Root.Key)
+}
+
 // maxNames is how much of a key the names of its roots may take.
 const maxNames = 80
 
@@ -33,14 +41,14 @@ const maxNames = 80
 func newKeyReport(inputs []keyInput) keyReport {
 	sorted := slices.Clone(inputs)
 	slices.SortFunc(sorted, func(x, y keyInput) int {
-		return strings.Compare(x.Name+" "+string(x.Root.Key), y.Name+" "+string(y.Root.Key))
+		return strings.Compare(x.Name+" "+x.decides(), y.Name+" "+y.decides())
 	})
 	var names []string
 	var asked, roots strings.Builder
 	for _, in := range sorted {
 		names = append(names, strings.Map(keyLetter, in.Name))
 		fmt.Fprintf(&asked, "%s %s\n", in.Name, in.Request.Key)
-		fmt.Fprintf(&roots, "%s %s\n", in.Name, in.Root.Key)
+		fmt.Fprintf(&roots, "%s %s\n", in.Name, in.decides())
 	}
 	all := strings.Join(names, "+")
 	if len(all) > maxNames {

@@ -25,7 +25,8 @@ func newCIShellCommand(a *app) *cobra.Command {
 		Long: "shell is a step's shell, as `shell: rootctl-shell NAME {0}` says it. The first step of a job that names a root makes a\n" +
 			"copy of it; the job's other steps run in the same. The workspace and the runner's temporary folder are at the same\n" +
 			"paths inside, what is made there belongs to whom those folders belong to, and the network is the host's.\n" +
-			"The script is run by bash -e -o pipefail, or sh -e where there is no bash, or by COMMAND.",
+			"The script is run by bash -e -o pipefail, or sh -e where there is no bash, or by COMMAND.\n" +
+			"Where ROOTCTL_LOCK names a lock file, NAME is a root of that.",
 		Example: "  rootctl ci shell bionic script.sh\n  rootctl ci shell noble python3 script.py",
 		Args:    args(cobra.MinimumNArgs(2)),
 		RunE: func(c *cobra.Command, given []string) error {
@@ -61,6 +62,7 @@ func newCIEndCommand(a *app) *cobra.Command {
 type ciJob struct {
 	runner, id string   // folder of the runner's own; the job's name, another one each time
 	folders    []string // shown inside at their own paths
+	lock       string   // the lock file that says what the roots are; "" if none does
 }
 
 // ciJob reads the variables of GitHub's runner, or GitLab's. Without any it is one of the current folder.
@@ -69,7 +71,7 @@ func (a *app) ciJob() (*ciJob, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the current folder: %w", err)
 	}
-	var j ciJob
+	j := ciJob{lock: a.getenv("ROOTCTL_LOCK")}
 	for _, name := range []string{"GITHUB_WORKSPACE", "CI_PROJECT_DIR", "RUNNER_TEMP"} {
 		dir := a.getenv(name)
 		if dir == "" {
@@ -124,7 +126,12 @@ func (j *ciJob) runnersPrefix() string { return "ci-" + shortHash(j.runner) + "-
 func (j *ciJob) prefix() string        { return j.runnersPrefix() + shortHash(j.id) + "-" }
 
 // container is the name of the container of a root.
-func (j *ciJob) container(root string) string { return j.prefix() + shortHash(root) }
+func (j *ciJob) container(root string) string {
+	if j.lock != "" {
+		root += "\x00" + j.lock
+	}
+	return j.prefix() + shortHash(root)
+}
 
 // endOthers ends the containers of this runner whose names do not begin with keep; a runner has one job at a time.
 func (j *ciJob) endOthers(dir *state.Dir, keep string) error {
@@ -199,6 +206,9 @@ func (a *app) startCI(j *ciJob, name string) error {
 	args = append(args, "run", "--detach", "--rm", "--init", "--net=host", "--name="+j.container(name))
 	for _, dir := range j.folders {
 		args = append(args, "--bind="+dir)
+	}
+	if j.lock != "" {
+		args = append(args, "--lock="+j.lock)
 	}
 	var out bytes.Buffer
 	c := exec.Cmd{Path: "/proc/self/exe", Args: append(append([]string{"rootctl"}, args...), name, "--", "sleep", "infinity"), Stdout: &out, Stderr: a.stderr}

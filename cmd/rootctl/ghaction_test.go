@@ -218,6 +218,8 @@ func TestGitHubAction(t *testing.T) {
 					t.Errorf("%s: outputs %q\n%s", root, out, &r.log)
 				case debs > 0 != c.debs:
 					t.Errorf("%s: %d packages fetched: %v", root, debs, w.server.Requests())
+				case c.how == "cached" && (w.server.Count("*Packages*") > 0 || len(w.server.Requests()) > 6): // Release and Release.gpg where InRelease is missing
+					t.Errorf("%s: a hit asks for the Release, for the key and by ensure: %v", root, w.server.Requests())
 				case r.env["CHECKED"] != "yes" || !strings.Contains(r.log.String(), "\n"+r.workspace+"\n"):
 					t.Errorf("%s: variables %q\n%s", root, r.env, &r.log)
 				case digests[root] != "" && digests[root] != out["digest"]:
@@ -229,5 +231,42 @@ func TestGitHubAction(t *testing.T) {
 				t.Errorf("the cache has %d entries after %d tries to write one, want %d and %d", n, all-tries, c.entries, c.tries)
 			}
 		})
+	}
+}
+
+// TestGitHubLock: with a lock file a hit asks the archive nothing, nor does a step's shell.
+func TestGitHubLock(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: builds and containers")
+	}
+	w := newJobWorld(t)
+	job := w.githubJob(t, "bionic").with(map[string]string{"flags": "--lock sub/roots.lock"})
+	env, workspace, _ := w.machine(t)
+	w.rootctl(t, env, workspace, "lock", "-o", "roots.lock", "bionic", "noble")
+	lock, err := os.ReadFile(filepath.Join(workspace, "roots.lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache := newGHCache(t)
+	for _, how := range []string{"built", "cached"} {
+		r := w.runner(t, cache, "push")
+		if err := errors.Join(os.Mkdir(filepath.Join(r.workspace, "sub"), 0o755), os.WriteFile(filepath.Join(r.workspace, "sub", "roots.lock"), lock, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		env := maps.Clone(r.env)
+		outputs, err := r.job(job, map[string]string{"root": "bionic"})
+		if err != nil || r.failed || !strings.Contains(string(r.summary), " | "+how+" | "+outputs["__1"]["digest"]) || !strings.HasSuffix(string(r.summary), "checked by the job\n") {
+			t.Fatalf("%v\n%s\n%s", err, r.summary, &r.log)
+		}
+		asked := w.server.Requests()
+		for _, a := range asked {
+			if !strings.HasSuffix(a.Path, ".deb") {
+				t.Errorf("%s: asked for %s", how, a.Path)
+			}
+		}
+		if len(asked) > 0 != (how == "built") {
+			t.Errorf("%s: asked for %v\n%s", how, asked, &r.log)
+		}
+		w.checkEnded(t, env)
 	}
 }

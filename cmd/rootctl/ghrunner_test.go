@@ -30,6 +30,11 @@ type (
 			FailFast bool                `yaml:"fail-fast"`
 			Matrix   map[string][]string `yaml:"matrix"`
 		} `yaml:"strategy"`
+		Defaults struct {
+			Run struct {
+				Shell string `yaml:"shell"`
+			} `yaml:"run"`
+		} `yaml:"defaults"`
 		Steps []ghStep `yaml:"steps"`
 	}
 	ghStep struct {
@@ -74,6 +79,7 @@ func readYAML(file string, into any) error {
 type ghRunner struct {
 	actions             map[string]string // folders of actions, by owner/name
 	workspace, temp, id string
+	shell               string   // of a job's steps that name none
 	as                  []string // words before a command that make it another user's; nil: root does all
 	service             string   // of the cache
 	event               string
@@ -92,7 +98,12 @@ func (r *ghRunner) job(j ghJob, matrix map[string]string) (map[string]map[string
 	for k, v := range matrix {
 		scope.values["matrix."+k] = v
 	}
-	err := r.steps(j.Steps, scope, nil)
+	shell, err := scope.fill(j.Defaults.Run.Shell)
+	if err != nil {
+		return nil, err
+	}
+	r.shell = shell
+	err = r.steps(j.Steps, scope, nil)
 	slices.Reverse(r.posts)
 	for _, post := range r.posts {
 		err = errors.Join(err, post())
@@ -135,9 +146,12 @@ func (r *ghRunner) step(s ghStep, scope *ghScope, own, outputs map[string]string
 	if err != nil {
 		return err
 	}
-	shell, err := scope.fill(s.Shell)
-	if err != nil {
-		return err
+	shell := s.Shell
+	if strings.Contains(shell, "${{") {
+		return fmt.Errorf("shell: %s: a step's shell may have no expression", shell)
+	}
+	if shell == "" && own == nil { // an action's steps have shells of their own
+		shell = r.shell
 	}
 	if s.Uses != "" || s.With != nil || script == "" || own != nil && shell == "" {
 		return errors.New("it is neither a call of an action nor a script with a shell")

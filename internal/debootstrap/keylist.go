@@ -20,7 +20,9 @@ type Key struct {
 type Keys struct {
 	Request Key `json:"request"` // of what was asked for
 	Resolve Key `json:"resolve"` // K1: of what decides the selection of packages
-	Root    Key `json:"root"`    // K2: of what decides the root's bytes
+	Root    Key `json:"root"`    // K2: of what decides the root's bytes; "" by a Release alone
+	// Of what decides the root's bytes beside the packages, where no index was read.
+	Rules *Key `json:"rules,omitempty"`
 	// Set when no mirror was asked: the archive's date of the last build.
 	Unchecked *time.Time `json:"not_checked_since,omitempty"`
 
@@ -53,6 +55,43 @@ func (b *Builder) Keys(ctx context.Context, req Request) (*Keys, error) {
 		return nil, err
 	}
 	return &Keys{Request: requestKey(req).shown(), Resolve: l.key.shown(), Root: rootKey(l.Lock).shown(), lock: l.Lock}, nil
+}
+
+// ReleaseKeys are what Keys can tell by Release files alone: as long as K1 and Rules are the same, so is K2. No index is read.
+func (b *Builder) ReleaseKeys(ctx context.Context, req Request) (*Keys, error) {
+	req, err := req.normalize()
+	if err != nil {
+		return nil, err
+	}
+	if b.Progress == nil {
+		b.Progress = func(Event) {}
+	}
+	j := &job{Builder: b, req: req, start: time.Now(), seconds: make(map[string]float64)}
+	ar, err := j.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	key, l, err := j.emptyLock(ar)
+	if err != nil {
+		return nil, err
+	}
+	rules := rootKey(l).shown()
+	return &Keys{Request: requestKey(req).shown(), Resolve: key.shown(), Rules: &rules, lock: l}, nil
+}
+
+// emptyLock is what resolve gives, without the packages.
+func (j *job) emptyLock(ar *archive.Archive) (keyed, *Lock, error) {
+	req, key, err := j.resolveKey(ar)
+	if err != nil {
+		return key, nil, err
+	}
+	l := req.lock(closure{}, lockReleases(req.places(ar)))
+	if req.Parent != nil {
+		if _, l.Parent, err = j.above().emptyLock(ar); err != nil {
+			return key, nil, err
+		}
+	}
+	return key, l, nil
 }
 
 // KeysOfLock are the keys of a root that a lock file says: that of the root alone, for no request led to it.

@@ -156,19 +156,10 @@ func (j *job) passed(t archive.Attempt, used string) {
 // from the indices.
 func (j *job) resolve(ctx context.Context, ar *archive.Archive) (*resolved, error) {
 	defer j.timed(StageIndex, time.Now())
-	req := j.req
-	req.Suite.Archived = ar.Archived()
-	if req.KeepMirror {
-		req.kept = make(map[string]string)
-		for _, p := range ar.Pockets {
-			req.kept[p.Name] = withoutUser(p.Mirror)
-		}
-	}
-	inputs, err := indexInputs(req, ar)
+	req, key, err := j.resolveKey(ar)
 	if err != nil {
 		return nil, err
 	}
-	key := resolveKey(req, inputs)
 	var c closure
 	ok, err := j.Store.LoadAction(key.Key, &c)
 	if err != nil {
@@ -196,6 +187,23 @@ func (j *job) resolve(ctx context.Context, ar *archive.Archive) (*resolved, erro
 		l.info.Warnings = append(slices.Clip(l.info.Warnings), more...)
 	}
 	return l, l.Lock.Validate()
+}
+
+// resolveKey gives K1, which needs the Release files alone, and the request as it is at that archive.
+func (j *job) resolveKey(ar *archive.Archive) (Request, keyed, error) {
+	req := j.req
+	req.Suite.Archived = ar.Archived()
+	if req.KeepMirror {
+		req.kept = make(map[string]string)
+		for _, p := range ar.Pockets {
+			req.kept[p.Name] = withoutUser(p.Mirror)
+		}
+	}
+	inputs, err := indexInputs(req, ar)
+	if err != nil {
+		return req, keyed{}, err
+	}
+	return req, resolveKey(req, inputs), nil
 }
 
 // selectOnce selects and records what was selected. Of many processes that want the same one does so: an index takes
