@@ -78,6 +78,28 @@ func (s *selection) lockedRoots(a *app, names []string) ([]lockedRoot, error) {
 	return all, nil
 }
 
+// fill takes what a recipe adds to locked roots from the recipe here, which is to have it as it was locked. Without it such a
+// root is found in the cache, and not built.
+func (s *selection) fill(roots []lockedRoot) error {
+	for _, r := range roots {
+		if len(r.lock.Hollow()) == 0 {
+			continue
+		}
+		rec, err := s.recipe()
+		if err != nil {
+			return err
+		}
+		root, ok := rec.Find(r.name)
+		if !ok {
+			continue
+		}
+		if err := r.lock.Fill(additions(root)); err != nil {
+			return fmt.Errorf("lock file %s: %s: %s: %w", s.lockFile, r.name, s.recipeFile(), err)
+		}
+	}
+	return nil
+}
+
 // lockedNames are the names that a file has for the roots that are named in any spelling, all if none is.
 func (a *app) lockedNames(file lockfile.File, path string, names []string) ([]string, error) {
 	if len(names) == 0 {
@@ -122,6 +144,7 @@ func (s *selection) lockedRequest(a *app, set *suites.Set, root lockfile.Root) (
 	q := root.Request
 	r.Variant, r.Arch, r.Pockets, r.Components, r.Include, r.Exclude = root.Variant, root.Arch, q.Pockets, q.Components, q.Include, q.Exclude
 	r.At, r.Offline, r.OnlyThese, r.Check = q.Moment(), s.offline, s.onlyMirror, s.check
+	r.Added.Sources = q.Beside()
 	if r.Snapshot, err = a.configuredSnapshot(r.Suite); err != nil {
 		return r, err
 	}
@@ -143,6 +166,9 @@ type lockedFlags struct {
 // buildLocked builds roots of a lock file, one after the other.
 func (a *app) buildLocked(ctx context.Context, sel *selection, fl lockedFlags, names []string) error {
 	roots, err := sel.lockedRoots(a, names)
+	if err == nil {
+		err = sel.fill(roots)
+	}
 	if err != nil {
 		return err
 	}
@@ -207,6 +233,9 @@ func userMode(host bool) string {
 // lockedRootFor is rootFor with --lock.
 func (a *app) lockedRootFor(ctx context.Context, store *cache.Store, sel *selection, name string, noBuild bool) (*cache.Lease, string, error) {
 	roots, err := sel.lockedRoots(a, []string{name})
+	if err == nil {
+		err = sel.fill(roots)
+	}
 	if err != nil {
 		return nil, "", fmt.Errorf("run %s: %w", name, err)
 	}

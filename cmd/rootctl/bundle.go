@@ -113,7 +113,9 @@ func (s *saving) indices(ctx context.Context, r lockedRoot) error {
 	defer done()
 	records, files, lacks := b.CarryReleases(r.lock, r.req)
 	if len(lacks) > 0 && !r.lock.Unverified() && r.req.At.IsZero() && !s.store.ReadOnly() {
-		if err := b.FetchReleases(ctx, r.req); err != nil {
+		own := r.req
+		own.Added = debootstrap.Additions{}
+		if err := b.FetchReleases(ctx, own); err != nil {
 			s.log().Debug("read the archive's indices", "root", r.name, "error", err)
 		}
 		if err := ctx.Err(); err != nil {

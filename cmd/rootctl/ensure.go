@@ -134,6 +134,9 @@ func (a *app) ensureVerb(ctx context.Context, sel *selection, fl *ensureFlags, n
 func (a *app) wanted(ctx context.Context, store *cache.Store, sel *selection, names []string) ([]wanted, error) {
 	if sel.lockFile != "" {
 		roots, err := sel.lockedRoots(a, names)
+		if err == nil {
+			err = sel.fill(roots)
+		}
 		var all []wanted
 		for _, r := range roots {
 			all = append(all, wanted{r.name, r.req, r.lock, &sel.remoteFlags})

@@ -51,7 +51,7 @@ func (a *app) relock(ctx context.Context, sel *selection, fl *lockFlags, name st
 	report := relockReport{File: name, Current: true, Roots: []lockfile.Diff{}}
 	for _, n := range names {
 		was := file.Roots[n]
-		now, err := a.relockRoot(ctx, *sel, was)
+		now, err := a.relockRoot(ctx, *sel, n, was)
 		if err != nil {
 			return fmt.Errorf("lock file %s: %s: %w", name, n, err)
 		}
@@ -120,10 +120,17 @@ func checkRelockKeyring(sel *selection, file lockfile.File, names []string) erro
 }
 
 // relockRoot resolves what was asked for a root.
-func (a *app) relockRoot(ctx context.Context, sel selection, was lockfile.Root) (lockfile.Root, error) {
+func (a *app) relockRoot(ctx context.Context, sel selection, name string, was lockfile.Root) (lockfile.Root, error) {
 	q := was.Request
-	sel.pockets, sel.components, sel.include, sel.exclude = q.Pockets, q.Components, q.Include, q.Exclude
-	sel.keepMirror, sel.noVerify = q.KeepMirror, q.NoVerify
+	if was.OfRecipe() {
+		if err := sel.ofRecipe(name, was); err != nil {
+			return was, err
+		}
+	} else {
+		name = lockfile.Name(was.Suite, was.Variant, was.Arch)
+		sel.pockets, sel.components, sel.include, sel.exclude, sel.keepMirror = q.Pockets, q.Components, q.Include, q.Exclude, q.KeepMirror
+	}
+	sel.noVerify = q.NoVerify
 	sel.fresh = !sel.offline // what was read once says nothing of now
 	if sel.at == "" {
 		sel.at = q.At
@@ -134,7 +141,7 @@ func (a *app) relockRoot(ctx context.Context, sel selection, was lockfile.Root) 
 	if len(q.Keyring) == 0 {
 		sel.keyring = ""
 	}
-	_, now, err := a.lock(ctx, &sel, lockfile.Name(was.Suite, was.Variant, was.Arch), func(r *debootstrap.Request) error {
+	_, now, err := a.lock(ctx, &sel, name, func(r *debootstrap.Request) error {
 		r.Epoch = nil
 		if n, err := strconv.ParseInt(was.Epoch, 10, 64); err == nil {
 			r.Epoch = &n
@@ -147,4 +154,21 @@ func (a *app) relockRoot(ctx context.Context, sel selection, was lockfile.Root) 
 		return nil
 	})
 	return now, err
+}
+
+// ofRecipe judges a root whose files, scripts or sources are a recipe's, which is asked for as the recipe has it now.
+func (s *selection) ofRecipe(name string, was lockfile.Root) error {
+	rec, err := s.recipe()
+	if err != nil {
+		return err
+	}
+	root, ok := rec.Find(name)
+	if !ok {
+		return withHint(&flagError{fmt.Errorf("it has files, scripts or sources of a recipe, and %s has no root %s", s.recipeFile(), name)},
+			"call it where the recipe lies, or name that with --file")
+	}
+	if root.CacheSalt == "" {
+		s.salt = was.CacheSalt
+	}
+	return nil
 }

@@ -35,6 +35,8 @@ type AddedFile struct {
 	Mode    uint32 `json:"mode"`            // permission bits
 	Owner   string `json:"owner,omitempty"` // USER:GROUP, each a name of the root's or a number; "" is root's
 	Content []byte `json:"content"`
+
+	Sum cache.Digest `json:"-"` // of the content, where that is not known
 }
 
 // Hook is a script of the user's that runs in the root, in the build's sandbox.
@@ -44,6 +46,8 @@ type Hook struct {
 	Script  []byte   `json:"script"`
 	Env     []string `json:"env,omitempty"` // NAME=VALUE
 	Network string   `json:"network"`       // none, nat or host
+
+	ScriptSum, EnvSum cache.Digest `json:"-"` // of Script and Env, where these are not known
 }
 
 // Unshared says that a hook takes from the network what no key covers, and that the user gave no salt for it.
@@ -123,7 +127,7 @@ func addedInputs(files []AddedFile) (out []addedInput) {
 		if owner == "" {
 			owner = "0:0"
 		}
-		out = append(out, addedInput{f.Path, f.Mode, owner, digestOf(f.Content)})
+		out = append(out, addedInput{f.Path, f.Mode, owner, f.Digest()})
 	}
 	return out
 }
@@ -133,7 +137,8 @@ func hookInputs(hooks []Hook) (out []hookInput) {
 	n := map[string]int{}
 	for _, h := range hooks {
 		n[h.When]++
-		out = append(out, hookInput{h.When, n[h.When], digestOf(h.Script), digestOf([]byte(strings.Join(h.Env, "\x00"))), h.Network})
+		script, env := h.Sums()
+		out = append(out, hookInput{h.When, n[h.When], script, env, h.Network})
 	}
 	return out
 }

@@ -197,7 +197,7 @@ func (j *job) findOrMake(ctx context.Context, ar packages, lock *resolved) (*Res
 	if res, err := j.lookup(ctx, key, lock); res != nil || err != nil {
 		return res, err
 	}
-	remote := j.Remote != nil && !j.req.Offline // whose root needs neither rights nor packages
+	remote := j.Remote != nil && !j.req.Offline && lock.Hollow() == nil // whose root needs neither rights nor packages
 	if !remote {
 		if err := j.buildable(lock); err != nil {
 			return nil, err
@@ -247,6 +247,9 @@ func (j *job) findOrMake(ctx context.Context, ar packages, lock *resolved) (*Res
 
 // buildable says why a miss cannot be built here.
 func (j *job) buildable(lock *resolved) error {
+	if err := lock.filled(); err != nil {
+		return err
+	}
 	if j.CanBuild != nil {
 		if err := j.CanBuild(); err != nil {
 			return err

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/rootctl/rootctl/internal/cache"
 	"github.com/rootctl/rootctl/internal/cache/parcel"
@@ -40,6 +41,8 @@ func (b *Builder) carryRelease(l *Lock, req Request, r LockRelease) (rec parcel.
 	switch {
 	case r.Unverified:
 		return rec, nil, errors.New("nobody has signed it")
+	case strings.HasPrefix(r.Pocket, "source-"):
+		return rec, nil, errors.New("whose key signs a source only its recipe says")
 	case !req.At.IsZero():
 		return rec, nil, errors.New("it is of the archive's past")
 	}
@@ -57,6 +60,7 @@ func (b *Builder) carryRelease(l *Lock, req Request, r LockRelease) (rec parcel.
 
 // releaseOptions say how to read one pocket of a request's suite.
 func (b *Builder) releaseOptions(req Request, pocket string) (archive.Options, error) {
+	req.Added = Additions{}
 	j, err := b.job(req)
 	if err != nil {
 		return archive.Options{}, err

@@ -74,12 +74,15 @@ var requestFields = map[string]string{
 	"Parent":                          "q", // acts through the Lock's
 
 	"Added.Files[].Path":           "q2",
+	"Added.Files[].Sum":            "q2",
 	"Added.Files[].Mode":           "q2",
 	"Added.Files[].Owner":          "q2",
 	"Added.Files[].Content[]":      "q2",
 	"Added.Hooks[].When":           "q2",
 	"Added.Hooks[].Name":           "", // a script may be called otherwise
 	"Added.Hooks[].Script[]":       "q2",
+	"Added.Hooks[].ScriptSum":      "q2",
+	"Added.Hooks[].EnvSum":         "",
 	"Added.Hooks[].Env[]":          "q2",
 	"Added.Hooks[].Network":        "q2",
 	"Added.Sources[].Name":         "q12",
@@ -139,12 +142,15 @@ var lockFields = map[string]string{
 	"Files[].Content":           "2",
 	"Epoch":                     "2",
 	"Added[].Path":              "2",
+	"Added[].Sum":               "2",
 	"Added[].Mode":              "2",
 	"Added[].Owner":             "2",
 	"Added[].Content[]":         "2",
 	"Hooks[].When":              "2",
 	"Hooks[].Name":              "",
 	"Hooks[].Script[]":          "2",
+	"Hooks[].ScriptSum":         "2",
+	"Hooks[].EnvSum":            "", // together with ScriptSum alone
 	"Hooks[].Env[]":             "2",
 	"Hooks[].Network":           "2",
 	"Salt":                      "2",

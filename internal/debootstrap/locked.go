@@ -133,6 +133,11 @@ func (b *Builder) lockedJob(l *Lock, req Request) (*job, *archive.Pool, error) {
 	pool := &archive.Pool{Mirrors: make(map[string][]string), Client: b.Client, Store: b.Store, Log: b.Log, OnBytes: j.received}
 	for _, r := range l.Releases {
 		pool.Mirrors[r.Pocket] = req.lockedMirrors(r, b.Now())
+		for _, s := range req.Added.Sources {
+			if s.pocket() == r.Pocket {
+				pool.Mirrors[r.Pocket] = []string{s.URL}
+			}
+		}
 	}
 	return j, pool, nil
 }

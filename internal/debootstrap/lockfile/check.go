@@ -33,6 +33,8 @@ const (
 var (
 	word        = compiled(`^[a-z0-9][a-z0-9+./_-]{0,99}$`)
 	octal       = compiled(`^0[0-7]{3}$`)
+	anyMode     = compiled(`^[0-7]{4}$`)
+	owner       = compiled(`^[A-Za-z0-9_.][A-Za-z0-9_.-]{0,99}$`)
 	fingerprint = compiled(`^[0-9A-F]{16,64}$`)
 )
 
@@ -97,7 +99,7 @@ func (c checker) root(r Root) error {
 	if n, err := strconv.ParseInt(r.Epoch, 10, 64); r.Epoch != debootstrap.EpochAuto && (err != nil || n < 0 || n > lastSecond || strconv.FormatInt(n, 10) != r.Epoch) {
 		return c.fail("epoch", "%q: want auto, or seconds since 1970 up to %d", r.Epoch, int64(lastSecond))
 	}
-	for _, check := range []func(Root) error{c.request, c.releases, c.packages, c.files} {
+	for _, check := range []func(Root) error{c.request, c.releases, c.packages, c.files, c.sources, c.added} {
 		if err := check(r); err != nil {
 			return err
 		}
@@ -142,7 +144,7 @@ func (c checker) releases(r Root) error {
 		switch {
 		case !isWord(l.Pocket) || seen[l.Pocket]:
 			return c.fail(at+".pocket", "%q is no name, or stands there twice", l.Pocket)
-		case !isWord(l.Suite):
+		case !isWord(l.Suite) && !(strings.HasPrefix(l.Pocket, "source-") && isPath(l.Suite)):
 			return c.fail(at+".suite", "%q is no name", l.Suite)
 		case !plain(l.Origin) || !plain(l.Codename):
 			return c.fail(at, "origin and codename are to be one line")

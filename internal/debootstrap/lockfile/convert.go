@@ -1,6 +1,7 @@
 package lockfile
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -20,10 +21,15 @@ func FromLock(l *debootstrap.Lock, q debootstrap.Request) (Root, error) {
 		Paragraphs: map[string][]string{},
 		Request: Request{Components: q.Components, Include: q.Include, Exclude: q.Exclude, KeepMirror: q.KeepMirror, NoVerify: q.NoVerify,
 			Pockets: slices.DeleteFunc(slices.Clone(q.Pockets), func(p string) bool { return p == "release" })}}
-	if len(l.Added) > 0 || len(l.Hooks) > 0 || l.Salt != "" || l.Parent != nil || len(q.Added.Sources) > 0 {
-		return r, &debootstrap.UsageError{What: "a lock file holds no files, scripts, sources or cache-salt of a recipe, and no root that extends another",
-			Next: "lock the roots without them; the recipe itself pins its files and scripts"}
+	if l.Parent != nil {
+		return r, &debootstrap.UsageError{What: "a lock file holds no root that extends another",
+			Next: "lock the root that it extends, or say what it has in the place of extends"}
 	}
+	if q.Added.Unshared() {
+		return r, &debootstrap.UsageError{What: "a hook takes from the network what no lock file can name",
+			Next: `a word for what is there now makes builds share a root: cache-salt = "2026-11" in the recipe, or --cache-salt`}
+	}
+	r.recipe(l, q)
 	if !q.At.IsZero() {
 		r.Request.At = q.At.UTC().Format(AtLayout)
 	}
@@ -54,7 +60,46 @@ func FromLock(l *debootstrap.Lock, q debootstrap.Request) (Root, error) {
 	return r, nil
 }
 
-// Lock is what the root is built from.
+// recipe notes what a recipe adds.
+func (r *Root) recipe(l *debootstrap.Lock, q debootstrap.Request) {
+	r.CacheSalt = l.Salt
+	for _, f := range l.Added {
+		r.Added = append(r.Added, Added{f.Path, fmt.Sprintf("%04o", f.Mode), cmp.Or(f.Owner, "0:0"), f.Digest()})
+	}
+	for _, h := range l.Hooks {
+		script, env := h.Sums()
+		r.Hooks = append(r.Hooks, Hook{h.When, h.Name, script, env, h.Network})
+	}
+	for _, s := range q.Added.Sources {
+		r.Request.Sources = append(r.Request.Sources, Source{s.Name, s.URL, s.Suite, s.Components, s.Packages, cache.Sum(s.Key)})
+	}
+}
+
+// added is the other way round; the contents are not known.
+func (r Root) added(l *debootstrap.Lock) error {
+	l.Salt = r.CacheSalt
+	for _, f := range r.Added {
+		mode, err := strconv.ParseUint(f.Mode, 8, 32)
+		if err != nil {
+			return fmt.Errorf("lock: file %s: mode %q", f.Path, f.Mode)
+		}
+		l.Added = append(l.Added, debootstrap.AddedFile{Path: f.Path, Mode: uint32(mode), Owner: f.Owner, Sum: f.SHA256})
+	}
+	for _, h := range r.Hooks {
+		l.Hooks = append(l.Hooks, debootstrap.Hook{When: h.When, Name: h.Name, Network: h.Network, ScriptSum: h.SHA256, EnvSum: h.Env})
+	}
+	return nil
+}
+
+// Beside are the archives beside the suite's, without their keys.
+func (q Request) Beside() (out []debootstrap.Source) {
+	for _, s := range q.Sources {
+		out = append(out, debootstrap.Source{Name: s.Name, URL: s.URL, Suite: s.Suite, Components: s.Components, Packages: s.Packages})
+	}
+	return out
+}
+
+// Lock is what the root is built from. Files and hooks of a recipe have digests and no contents.
 func (r Root) Lock() (*debootstrap.Lock, error) {
 	l := &debootstrap.Lock{Schema: debootstrap.LockSchema, Suite: r.Suite, Variant: r.Variant, Arch: r.Arch, Merged: r.Merged, Staged: r.Staged,
 		Rules: r.Rules, Epoch: r.Epoch}
@@ -74,6 +119,9 @@ func (r Root) Lock() (*debootstrap.Lock, error) {
 			return nil, fmt.Errorf("lock: file %s: mode %q", f.Path, f.Mode)
 		}
 		l.Files = append(l.Files, debootstrap.LockFile{Path: f.Path, Mode: uint32(mode), Content: f.Content})
+	}
+	if err := r.added(l); err != nil {
+		return nil, err
 	}
 	return l, l.Validate()
 }

@@ -96,6 +96,7 @@ func (d *Diff) others(was, now Root) {
 	for _, path := range slices.Sorted(maps.Keys(files)) {
 		d.Other = append(d.Other, "no "+path+" any more")
 	}
+	d.recipe(was, now)
 	if !reflect.DeepEqual(was.Rules, now.Rules) || was.Merged != now.Merged || was.Staged != now.Staged {
 		d.Other = append(d.Other, "how the suite's roots are made")
 	}
@@ -104,6 +105,38 @@ func (d *Diff) others(was, now Root) {
 	}
 	if len(d.Added)+len(d.Removed)+len(d.Changed)+len(d.Other) == 0 {
 		d.Other = []string{"the order of the index"}
+	}
+}
+
+// recipe notes what differs of a recipe's files and hooks.
+func (d *Diff) recipe(was, now Root) {
+	files := map[string]Added{}
+	for _, f := range was.Added {
+		files[f.Path] = f
+	}
+	for _, f := range now.Added {
+		if old, ok := files[f.Path]; !ok {
+			d.Other = append(d.Other, "file "+f.Path+" is new")
+		} else if old != f {
+			d.Other = append(d.Other, "file "+f.Path)
+		}
+		delete(files, f.Path)
+	}
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		d.Other = append(d.Other, "no file "+path+" any more")
+	}
+	for i := range max(len(was.Hooks), len(now.Hooks)) {
+		switch {
+		case i >= len(was.Hooks):
+			d.Other = append(d.Other, "hook "+now.Hooks[i].Name+" is new")
+		case i >= len(now.Hooks):
+			d.Other = append(d.Other, "no hook "+was.Hooks[i].Name+" any more")
+		case was.Hooks[i] != now.Hooks[i]:
+			d.Other = append(d.Other, "hook "+now.Hooks[i].Name)
+		}
+	}
+	if was.CacheSalt != now.CacheSalt {
+		d.Other = append(d.Other, "the cache-salt")
 	}
 }
 

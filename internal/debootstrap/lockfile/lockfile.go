@@ -39,6 +39,10 @@ type Root struct {
 	Staged     bool                `json:"staged,omitempty"`
 	Rules      suites.Rules        `json:"rules"`
 	Epoch      string              `json:"epoch"` // "auto", or seconds since 1970
+	// What a recipe adds, by digest: the contents stay in the recipe.
+	Added     []Added `json:"added,omitempty"`
+	Hooks     []Hook  `json:"hooks,omitempty"`
+	CacheSalt string  `json:"cache_salt,omitempty"`
 }
 
 // Request is what a root's suite, variant and architecture leave open. Mirrors are no part of it.
@@ -51,6 +55,39 @@ type Request struct {
 	Keyring    []cache.Digest `json:"keyring,omitempty"` // of the keys given in the place of the suite's
 	KeepMirror bool           `json:"keep_mirror,omitempty"`
 	NoVerify   bool           `json:"no_verify,omitempty"`
+	Sources    []Source       `json:"sources,omitempty"`
+}
+
+// Source is an archive beside the suite's.
+type Source struct {
+	Name       string       `json:"name"`
+	URL        string       `json:"url"`
+	Suite      string       `json:"suite"`
+	Components []string     `json:"components"`
+	Packages   []string     `json:"packages,omitempty"`
+	Key        cache.Digest `json:"key"` // of the file of keys
+}
+
+// Added is a file of a recipe's.
+type Added struct {
+	Path   string       `json:"path"`
+	Mode   string       `json:"mode"` // four octal digits
+	Owner  string       `json:"owner"`
+	SHA256 cache.Digest `json:"sha256"`
+}
+
+// Hook is a script of a recipe's.
+type Hook struct {
+	When    string       `json:"when"`
+	Name    string       `json:"name"` // for people
+	SHA256  cache.Digest `json:"sha256"`
+	Env     cache.Digest `json:"env"` // of its variables
+	Network string       `json:"network"`
+}
+
+// OfRecipe says that the root cannot be resolved or built without the recipe that it was locked from.
+func (r Root) OfRecipe() bool {
+	return len(r.Added)+len(r.Hooks)+len(r.Request.Sources) > 0 || r.CacheSalt != ""
 }
 
 // Release is the signed file that a pocket's packages were chosen by.

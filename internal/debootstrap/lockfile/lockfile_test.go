@@ -136,7 +136,7 @@ func TestRefused(t *testing.T) {
 		{"no roots", good, `{"schema": 1, "roots": {}}`, "roots: want between one root"},
 		{"something behind it", good, good + "{}", "something behind the end"},
 		{"bytes that are no UTF-8", "bionic", "bi\xffnic", "line 3, column 8: bytes that are no UTF-8"},
-		{"unknown field", `"merged": false`, `"merged": false, "hooks": []`, "roots.bionic:amd64.hooks: unknown field"},
+		{"unknown field", `"merged": false`, `"merged": false, "hoooks": []`, "roots.bionic:amd64.hoooks: unknown field"},
 		{"known field in other letters", `"merged": false`, `"Merged": false`, "Merged: unknown field"},
 		{"field twice", `"merged": false`, `"merged": false, "merged": true`, "merged: it stands there twice"},
 		{"root twice", `"roots": {`, `"roots": {"bionic:amd64": {}, `, "it stands there twice"},
