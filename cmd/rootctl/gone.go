@@ -9,7 +9,8 @@ import (
 	"github.com/rootctl/rootctl/internal/debootstrap"
 )
 
-// goneRoot is a name whose root is not there any more: it was found damaged, and taken out of use.
+// goneRoot is a name whose root is not there any more: it was found damaged and taken out of use, or cache gc --all, which takes
+// roots before their names, was killed or is at it.
 type goneRoot struct {
 	name  string // as it was given
 	ref   cache.Ref
@@ -22,9 +23,9 @@ func (a *app) gone(name string, ref cache.Ref) *goneRoot {
 
 func (e *goneRoot) Error() string {
 	if e.ref.Name != "" && e.ref.Name != e.name {
-		return fmt.Sprintf("%s's root %s was damaged and removed", e.ref.Name, e.ref.Root.Short())
+		return fmt.Sprintf("%s's root %s is no longer in the cache", e.ref.Name, e.ref.Root.Short())
 	}
-	return fmt.Sprintf("its root %s was damaged and removed", e.ref.Root.Short())
+	return fmt.Sprintf("its root %s is no longer in the cache", e.ref.Root.Short())
 }
 
 func (e *goneRoot) Unwrap() error { return cache.ErrNotFound }

@@ -83,7 +83,8 @@ func fixtureOf(t *testing.T, archive *testarchive.Archive) *fixture {
 	return &fixture{self: ownCopy(t), server: server, args: []string{"build", "--mirror", server.URL, "--only-mirror", "--keyring", keyring, "--tag", "fixture", "bionic"}}
 }
 
-// ownCopy is this binary under the name by which TestMain knows that it is to be rootctl.
+// ownCopy is this binary under the name by which TestMain knows that it is to be rootctl, and beside it, if there is one,
+// the program that it is to execute then: processes are known by files of their test's own.
 func ownCopy(t *testing.T) string {
 	t.Helper()
 	self := filepath.Join(t.TempDir(), "rootctl")
@@ -91,21 +92,35 @@ func ownCopy(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Link(exe, self); err != nil {
-		data, err := os.ReadFile(exe)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(self, data, 0o755); err != nil {
-			t.Fatal(err)
-		}
+	linkOrCopy(t, exe, self)
+	if v := os.Getenv(programEnv); v != "" {
+		linkOrCopy(t, v, self+ownProgram)
 	}
 	return self
+}
+
+const ownProgram = ".program"
+
+func linkOrCopy(t *testing.T, from, to string) {
+	t.Helper()
+	if os.Link(from, to) == nil {
+		return
+	}
+	data, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, data, 0o755); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (f *fixture) command(dir string, args ...string) *exec.Cmd {
 	c := exec.Command(f.self, args...)
 	c.Env = append(os.Environ(), "ROOTCTL_CACHE="+dir)
+	if _, err := os.Stat(f.self + ownProgram); err == nil {
+		c.Env = append(c.Env, programEnv+"="+f.self+ownProgram)
+	}
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return c
 }

@@ -222,7 +222,7 @@ func (s *soak) note(t *testing.T, n *soakCount, args []string, e ended, took tim
 
 // soakMissing tells of errors that come of what the other processes do: what was named has gone.
 func soakMissing(errs string) bool {
-	for _, part := range []string{"no root of that name is in the cache", "not in the cache", "no suite is called", "another collection of this cache is under way"} {
+	for _, part := range []string{"no root of that name is in the cache", "not in the cache", "no suite is called", "another collection of this cache is under way", "is no longer in the cache"} {
 		if strings.Contains(errs, part) {
 			return true
 		}

@@ -58,7 +58,7 @@ func newUntagCommand(a *app) *cobra.Command {
 				return fmt.Errorf("untag %s: %w", names[0], err)
 			}
 			if !store.HasRoot(ref.Root) {
-				a.say("%s is no longer a name; its root %s was damaged and removed before", names[0], ref.Root.Short())
+				a.say("%s is no longer a name; its root %s was no longer in the cache", names[0], ref.Root.Short())
 				return nil
 			}
 			a.say("%s is no longer a name; its root is %s (rootctl cache gc removes it once it is unused for long)", names[0], ref.Root.Short())
