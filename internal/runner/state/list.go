@@ -73,9 +73,12 @@ func (d *Dir) read(id string) (*Container, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Container{}
-	if err := json.Unmarshal(b, c); err != nil {
-		return nil, fmt.Errorf("record %s: %w: %w", id, errNoRecord, err)
+	c, ok := plain(b)
+	if !ok {
+		c = &Container{}
+		if err := json.Unmarshal(b, c); err != nil {
+			return nil, fmt.Errorf("record %s: %w: %w", id, errNoRecord, err)
+		}
 	}
 	c.ID, c.Running = id, alive
 	return c, nil
