@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rootctl/rootctl/internal/cache"
 )
 
 // atBoot has a command find itself in another boot of the machine.
@@ -33,8 +35,8 @@ func TestRegistryRun(t *testing.T) {
 	repo := r.host + "/roots"
 	made, _ := w.built(t.TempDir(), "--insecure", "--cache-to", repo, "--cache-required")
 	args := append([]string{"run", "--insecure", "--cache-from", repo, "--cache-required"}, append(withoutTag(w.args[1:]), "cat", "/etc/os-release")...)
-	command := func(cache string) *exec.Cmd {
-		c := w.command(cache, args...)
+	command := func(dir string) *exec.Cmd {
+		c := w.command(dir, args...)
 		c.Env = append(c.Env, w.env...)
 		return c
 	}
@@ -46,61 +48,68 @@ func TestRegistryRun(t *testing.T) {
 		}
 		return errs
 	}
-	manifests := func(cache string) []string {
-		names, _ := filepath.Glob(filepath.Join(cache, "roots", "*.mtree*"))
+	manifests := func(dir string) []string {
+		names, _ := filepath.Glob(filepath.Join(dir, "roots", "*.mtree*"))
 		return names
 	}
 	root := strings.TrimPrefix(made.Digest, "sha256:")
-	cache := t.TempDir()
-	must(command(cache))
-	first := manifests(cache)
+	one := t.TempDir()
+	must(command(one))
+	first := manifests(one)
 	if len(first) != 1 || !strings.HasPrefix(filepath.Base(first[0]), root+".mtree-") {
 		t.Fatalf("it waited for the disk, or there is no root: %q", first)
 	}
-	must(command(cache))
-	if now := manifests(cache); len(now) != 1 || now[0] != first[0] {
+	must(command(one))
+	if now := manifests(one); len(now) != 1 || now[0] != first[0] {
 		t.Errorf("a moment later: %q", now)
 	}
-	w.cleanLeft(cache)
+	w.cleanLeft(one)
 
 	const other = "01234567-89ab-cdef-0123-456789abcdef"
-	size := filepath.Join(cache, "roots", root, "etc", "os-release")
+	size := filepath.Join(one, "roots", root, "etc", "os-release")
 	if st, err := os.Lstat(size); err == nil && st.Mode()&os.ModeSymlink != 0 {
-		size = filepath.Join(cache, "roots", root, "usr", "lib", "os-release")
+		size = filepath.Join(one, "roots", root, "usr", "lib", "os-release")
 	}
 	if err := os.Truncate(size, 0); err != nil {
 		t.Fatal(err)
 	}
-	if out, errs, code := outcome(t, atBoot(t, w.command(cache, "ls", "--json"), other)); code != 0 || strings.Contains(out, root[:12]) {
+	if out, errs, code := outcome(t, atBoot(t, w.command(one, "ls", "--json"), other)); code != 0 || strings.Contains(out, root[:12]) {
 		t.Errorf("ls in the next boot: %d\n%s%s", code, out, errs)
 	}
-	must(atBoot(t, command(cache), other))
-	if now := manifests(cache); len(now) != 1 || now[0] == first[0] {
+	must(atBoot(t, command(one), other))
+	if now := manifests(one); len(now) != 1 || now[0] == first[0] {
 		t.Errorf("in the next boot: %q", now)
 	}
-	if out, errs, code := outcome(t, atBoot(t, w.command(cache, "cache", "verify", "--roots"), other)); code != 0 {
+	if out, errs, code := outcome(t, atBoot(t, w.command(one, "cache", "verify", "--roots"), other)); code != 0 {
 		t.Errorf("in the next boot: %d\n%s%s", code, out, errs)
 	}
-	must(command(cache)) // a third boot: it has this one's name again, and nothing of it
-	w.cleanLeft(cache)
+	must(command(one)) // a third boot: it has this one's name again, and nothing of it
+	w.cleanLeft(one)
 
 	old := time.Now().Add(-2 * time.Minute)
-	if err := os.Chtimes(manifests(cache)[0], old, old); err != nil {
+	if err := os.Chtimes(manifests(one)[0], old, old); err != nil {
 		t.Fatal(err)
 	}
-	must(command(cache))
-	if now := manifests(cache); len(now) != 1 || !strings.HasSuffix(now[0], root+".mtree") {
+	must(command(one))
+	if now := manifests(one); len(now) != 1 || !strings.HasSuffix(now[0], root+".mtree") {
 		t.Errorf("two minutes later: %q", now)
 	}
-	must(atBoot(t, command(cache), other))
-	w.cleanLeft(cache)
+	must(atBoot(t, command(one), other))
+	w.cleanLeft(one)
 
 	t.Run("killed", func(t *testing.T) {
-		begun, cache := time.Now(), t.TempDir()
-		must(command(t.TempDir()))
+		dir, begun := t.TempDir(), time.Now()
+		must(command(dir)) // also makes what runs share, which is not what this is about
 		took := time.Since(begun)
+		s, err := cache.Open(dir, cache.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
 		for n := range 6 {
-			c := command(cache)
+			if err := s.Remove(cache.Digest(root)); err != nil {
+				t.Fatal(err)
+			}
+			c := command(dir)
 			if err := c.Start(); err != nil {
 				t.Fatal(err)
 			}
@@ -108,9 +117,9 @@ func TestRegistryRun(t *testing.T) {
 			time.Sleep(delay)
 			_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
 			_ = c.Wait() // it was killed, or had ended
-			w.checkKilled(t, cache, fmt.Sprintf("killed after %v", delay))
+			w.checkKilled(t, dir, fmt.Sprintf("killed after %v", delay))
 		}
-		must(command(cache))
-		(&ciWorld{fixture: w.fixture, t: t, env: w.env}).cleanLeft(cache)
+		must(command(dir))
+		(&ciWorld{fixture: w.fixture, t: t, env: w.env}).cleanLeft(dir)
 	})
 }

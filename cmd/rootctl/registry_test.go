@@ -83,8 +83,8 @@ func TestRegistry(t *testing.T) {
 				t.Errorf("the second machine: %+v\nthe first: %+v\n%s", got, made, errs)
 			}
 			for _, q := range w.server.Requests() {
-				if !strings.HasSuffix(q.Path, "/InRelease") {
-					t.Errorf("the mirror was asked for %s", q.Path)
+				if !strings.HasSuffix(q.Path, "/InRelease") || q.IfModifiedSince == "" || q.Status != http.StatusNotModified {
+					t.Errorf("the mirror was asked for more than whether something is new: %+v", q)
 				}
 			}
 			if out, errs, code := w.do(two, "run", "fixture", "echo", "hello"); out != "hello\n" || code != 0 {

@@ -199,6 +199,39 @@ func sameKey(repo *registry.Repository, tag string, m *oci.Manifest, key cache.D
 	return nil
 }
 
+// maxKnown bounds a signed Release with its header: those of today have a quarter of a megabyte.
+const maxKnown = 16 << 20
+
+// Known is a signed Release that another machine has read.
+func (r *remote) Known(ctx context.Context, name cache.Digest) []byte {
+	if r.from == nil || r.failed {
+		return nil
+	}
+	_, m, err := r.from.Manifest(ctx, oci.ReleaseTag(string(name)))
+	if err == nil && len(m.Layers) == 1 && m.Layers[0].MediaType == oci.TypeRelease {
+		text, e := r.from.Small(ctx, m.Layers[0], maxKnown)
+		if e == nil {
+			return text
+		}
+		err = e
+	}
+	if err != nil {
+		r.a.log().Debug("no Release from the remote cache", "error", err)
+	}
+	return nil
+}
+
+// pushKnown has other machines' first requests to the archive be conditional.
+func (r *remote) pushKnown(ctx context.Context, b *built) error {
+	for _, k := range debootstrap.KnownReleases(r.store, b.Lock) {
+		err := r.to.PushArtifact(ctx, oci.ReleaseTag(string(k.Name)), oci.Referrer{ArtifactType: oci.TypeRelease, MediaType: oci.TypeRelease, Data: k.Text})
+		if err != nil && !registry.Refuses(err) { // of which was warned
+			return err
+		}
+	}
+	return nil
+}
+
 // Root pulls the root of a key.
 func (r *remote) Root(ctx context.Context, key cache.Digest) (*debootstrap.Pulled, error) {
 	if r.from == nil || r.failed {
@@ -261,7 +294,7 @@ func (r *remote) pushBuilt(ctx context.Context, b *built) error {
 	if !rep.There {
 		r.a.say("pushed to %s: %s", r.to.Ref(), bytesText(rep.Sent))
 	}
-	return nil
+	return r.pushKnown(ctx, b)
 }
 
 // why nothing came from --cache-from.

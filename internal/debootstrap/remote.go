@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rootctl/rootctl/internal/cache"
+	"github.com/rootctl/rootctl/internal/debootstrap/archive"
 	"github.com/rootctl/rootctl/internal/debootstrap/control"
 	"github.com/rootctl/rootctl/internal/debootstrap/resolve"
 )
@@ -20,6 +21,21 @@ type Remote interface {
 	Closure(ctx context.Context, key cache.Digest) ([]byte, error)
 	// Root brings the root of a key into the cache.
 	Root(ctx context.Context, key cache.Digest) (*Pulled, error)
+	// Known is an archive's Release, as KnownReleases wrote it, nil if there is none. It is verified here.
+	Known(ctx context.Context, name cache.Digest) []byte
+}
+
+// KnownReleases are the Releases that a Lock's packages were chosen by, for a Remote, as far as the cache has them.
+func KnownReleases(s *cache.Store, l *Lock) (known []archive.Known) {
+	if l == nil {
+		return nil
+	}
+	for _, r := range l.Releases {
+		if k, ok := archive.KnownAt(s, r.Suite, r.Mirror); ok && !r.Unverified {
+			known = append(known, k)
+		}
+	}
+	return known
 }
 
 // Pulled is a root that came from a Remote, leased.

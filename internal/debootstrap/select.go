@@ -60,6 +60,9 @@ func (j *job) archiveOptions(pockets []string) (o archive.Options, err error) {
 		NoVerify:  r.NoVerify, AllowExpired: r.AllowExpired, AllowOlder: r.AllowOlder,
 		Now: j.Now, At: r.At, Client: j.Client, Store: j.Store, Log: j.Log, OnBytes: j.received, OnPassed: j.passed,
 	}
+	if j.Remote != nil && !r.Offline && !r.Check {
+		o.Known = j.Remote.Known
+	}
 	for _, p := range pockets {
 		o.PocketMirrors[p] = r.mirrorURLs(p)
 		if !r.OnlyThese && r.At.IsZero() {

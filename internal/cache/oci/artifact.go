@@ -4,6 +4,7 @@ package oci
 const (
 	TypeEmpty   = "application/vnd.oci.empty.v1+json"
 	TypeClosure = "application/vnd.rootctl.closure.v1+json" // what a selection of packages gave
+	TypeRelease = "application/vnd.rootctl.release.v1"      // an archive's signed Release
 
 	TypeSBOM       = "application/vnd.cyclonedx+json"
 	TypeProvenance = "application/vnd.in-toto+json"
@@ -32,3 +33,6 @@ func RootTag(key string) string { return "r-" + key }
 
 // ClosureTag is the name of a selection.
 func ClosureTag(key string) string { return "c-" + key }
+
+// ReleaseTag is the name of an archive's Release at a mirror.
+func ReleaseTag(name string) string { return "i-" + name }

@@ -41,6 +41,9 @@ type Options struct {
 	Log           *slog.Logger                 // nil: silent
 	OnBytes       func(n int64)                // told of bytes as they come, from several goroutines
 	OnPassed      func(t Attempt, used string) // told of mirrors that another one stands in for, likewise
+
+	// Known is asked for what other machines know of a Release that this one has not seen, nil if nothing; see KnownAt.
+	Known func(ctx context.Context, name cache.Digest) []byte
 }
 
 // Archive is an open one.
@@ -235,6 +238,9 @@ func (a *Archive) release(ctx context.Context, p *Pocket, i int, fresh bool) (*R
 		return r, a.judge(p.Suite, r, time.Time{}, a.lenient(p, i))
 	}
 	old := a.load(p, mirror)
+	if old == nil && !fresh {
+		old = a.known(ctx, p, i)
+	}
 	var have fetch.Validators
 	var seen time.Time
 	if old != nil {

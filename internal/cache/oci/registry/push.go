@@ -140,19 +140,23 @@ func (r *Repository) pushBlob(ctx context.Context, c *Content, progress io.Write
 	return 0, nil
 }
 
-// PushArtifact sends one document under a tag.
+// PushArtifact sends one document under a tag, unless it is there.
 func (r *Repository) PushArtifact(ctx context.Context, tag string, doc oci.Referrer) error {
 	if err := r.Connect(ctx); err != nil {
 		return err
 	}
 	ctx = r.scoped(ctx, true)
 	blob, empty := describe(doc.MediaType, doc.Data), describe(oci.TypeEmpty, []byte("{}"))
+	text := oci.Text(oci.Artifact{SchemaVersion: 2, MediaType: oci.TypeManifest, ArtifactType: doc.ArtifactType, Config: empty,
+		Layers: []oci.Descriptor{blob}, Annotations: doc.Annotations})
+	manifest := describe(oci.TypeManifest, text)
+	if there, err := r.Has(ctx, tag); err == nil && there == manifest.Digest {
+		return nil
+	}
 	if _, err := r.pushBlobs(ctx, []Content{{blob, doc.Data, nil}, {empty, []byte("{}"), nil}}, nil); err != nil {
 		return err
 	}
-	text := oci.Text(oci.Artifact{SchemaVersion: 2, MediaType: oci.TypeManifest, ArtifactType: doc.ArtifactType, Config: empty,
-		Layers: []oci.Descriptor{blob}, Annotations: doc.Annotations})
-	if err := r.repo.Manifests().PushReference(ctx, descriptorOf(describe(oci.TypeManifest, text)), bytes.NewReader(text), tag); err != nil {
+	if err := r.repo.Manifests().PushReference(ctx, descriptorOf(manifest), bytes.NewReader(text), tag); err != nil {
 		return r.fail("push", err)
 	}
 	return nil
