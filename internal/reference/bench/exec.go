@@ -26,9 +26,14 @@ func (b *bench) execs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	joins, err := joiner(ctx, b.work)
+	if err != nil {
+		return err
+	}
 	return b.measure(ctx, "exec true in a running container", 20*b.n,
 		contender{name: "rootctl exec", do: b.command(b.rc.Program, "exec", name, "true")},
 		contender{name: "nsenter -a", do: b.command("nsenter", "-t", strconv.Itoa(started.PID), "-a", "true")},
+		contender{name: "Go program that joins and executes, no more", do: b.command(joins, strconv.Itoa(started.PID))},
 		contender{name: "rootctl --version", do: b.command(b.rc.Program, "--version")},
 		contender{name: "empty Go program", do: b.command(empty)})
 }
