@@ -5,7 +5,7 @@
 # make bench      writes the table in docs/performance.md
 # make soak       KILLS=6000 FLIPS=1000: kills and damages a cache, for half an hour
 # make soak-run   KILLS=1000: kills processes of containers, for two minutes
-# make lint race fuzz e2e e2e-stretch e2e-dist e2e-export e2e-kernel dist mirror clean
+# make lint race fuzz e2e e2e-stretch e2e-dist e2e-export e2e-kernel e2e-ci dist mirror clean
 
 SHELL   := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -22,7 +22,7 @@ EPOCH    := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/nul
 VERSION  := $(or $(patsubst v%,%,$(shell git describe --tags --exact-match --match 'v[0-9]*' 2>/dev/null)),0~git$(shell date -u -d @$(EPOCH) +%Y%m%d%H%M%S)$(if $(REVISION),.$(subst -,+,$(REVISION))))
 TOOL    := $(GO) tool -modfile=tools.mod
 
-.PHONY: all build test tools-for-tests race fuzz lint vet-arches e2e e2e-stretch e2e-dist e2e-export e2e-kernel ladder soak soak-run compare compare-all compare-lists bench many mirror dist clean
+.PHONY: all build test tools-for-tests race fuzz lint vet-arches e2e e2e-stretch e2e-dist e2e-export e2e-kernel e2e-ci ladder soak soak-run compare compare-all compare-lists bench many mirror dist clean
 
 all: build
 
@@ -87,7 +87,7 @@ fuzz: tools-for-tests
 lint:
 	@unformatted=$$(gofmt -l ci cmd internal suites); [ -z "$$unformatted" ] || { echo "not gofmt'ed: $$unformatted"; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags e2e_stretch,e2e_export,e2e_examples ./cmd/rootctl
+	$(GO) vet -tags e2e_stretch,e2e_export,e2e_examples,e2e_ci ./cmd/rootctl
 	$(GO) vet -tags e2e_kernel ./internal/runner
 	$(GO) vet -tags e2e_dist ./internal/reference/dist
 	@[ -s .depguard.yml ] # without it depguard judges by rules of its own
@@ -101,6 +101,12 @@ vet-arches:
 e2e: tools-for-tests build
 	ROOTCTL_E2E=1 $(GO) test -json -timeout 60m -run 'E2E|Real' ./... | $(GO) run ./internal/reference/testsum --strict
 	$(GO) test -tags e2e_examples -count=1 -timeout 30m -v -run '^TestE2EExamples$$' ./cmd/rootctl
+
+	@$(MAKE) --no-print-directory e2e-ci
+
+# GitHub's workflow and action.yml step by step on the real archives, as a user with sudo: times, and what is asked for; as root.
+e2e-ci: tools-for-tests build
+	ROOTCTL_PROGRAM=$(CURDIR)/rootctl $(GO) test -tags e2e_ci -count=1 -timeout 15m -v -run '^TestE2EGitHub$$' ./cmd/rootctl
 
 # The long forms of tests that end processes and damage files at random; `make test` has them short.
 KILLS ?= 6000

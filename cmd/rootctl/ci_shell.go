@@ -98,6 +98,11 @@ func (a *app) ciJob() (*ciJob, error) {
 	for _, name := range []string{"RUNNER_TRACKING_ID", "GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT", "GITHUB_JOB", "CI_JOB_ID"} {
 		j.id += a.getenv(name) + "\x00"
 	}
+	for _, dir := range slices.Clone(j.folders) { // the runner may call one by a link, and a step go where it leads
+		if real, err := filepath.EvalSymlinks(dir); err == nil && real != "/" && noColon("", real) == nil {
+			j.folders = append(j.folders, real)
+		}
+	}
 	slices.Sort(j.folders) // an outer one before what it has in it
 	j.folders = slices.CompactFunc(j.folders, func(outer, inner string) bool { return below(outer, inner) })
 	return &j, nil
@@ -156,6 +161,9 @@ func (a *app) ciShell(ctx context.Context, name string, words []string) error {
 	if err != nil {
 		return err
 	}
+	if strings.HasPrefix(name, "-") { // run would take it for a flag
+		return withHint(&flagError{fmt.Errorf("ci shell: %s is no name of a root", name)}, "shell: rootctl-shell bionic {0}")
+	}
 	script, err := filepath.Abs(words[len(words)-1])
 	if err != nil {
 		return err
@@ -164,7 +172,11 @@ func (a *app) ciShell(ctx context.Context, name string, words []string) error {
 	if err != nil {
 		return fmt.Errorf("find the current folder: %w", err)
 	}
-	for _, path := range []string{script, cwd} {
+	real, err := filepath.EvalSymlinks(script)
+	if err != nil {
+		return withHint(&notFound{fmt.Errorf("ci shell %s: the script: %w", name, err)}, "shell: rootctl-shell %s {0}", name)
+	}
+	for _, path := range []string{script, real, cwd} {
 		if !j.shows(path) {
 			return withHint(&flagError{fmt.Errorf("ci shell %s: %s is in none of the folders that are shown inside: %s", name, path, strings.Join(j.folders, ", "))},
 				"put it into the workspace, or into the folder of RUNNER_TEMP")

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -100,8 +101,8 @@ func TestTamed(t *testing.T) {
 	}
 }
 
-// TestEachInterrupted ends each by Ctrl-C and by SIGKILL while one command runs and another waits for its turn: all end, and
-// nothing is left.
+// TestEachInterrupted ends each by Ctrl-C, SIGTERM and SIGKILL while one command runs and another waits for its turn, and
+// while roots are built: all end, and nothing is left.
 func TestEachInterrupted(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: builds and containers")
@@ -113,33 +114,15 @@ func TestEachInterrupted(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	report := filepath.Join(t.TempDir(), "report.xml")
-	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGKILL} {
+	signals := []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL}
+	for _, sig := range signals {
 		c := f.command(dir, "each", "fixture,second", "--jobs", "1", "--junit", report, "--", "sh", "-c", "echo begun; exec sleep 1000423")
-		out, err := c.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Start(); err != nil {
-			t.Fatal(err)
-		}
-		b := make([]byte, 100)
-		n, err := out.Read(b)
-		if err != nil || !strings.HasSuffix(string(b[:n]), "| begun\n") {
-			t.Fatalf("%q %v", b[:n], err)
-		}
-		if err := c.Process.Signal(sig); err != nil {
-			t.Fatal(err)
-		}
-		rest, err := io.ReadAll(out)
-		if err != nil {
-			t.Error(err)
-		}
-		_ = c.Wait()
+		rest := endAt(t, c, sig, "| begun\n")
 		waitGone(t, "sleep 1000423")
 		if sig == syscall.SIGKILL {
 			continue
 		}
-		if code := c.ProcessState.ExitCode(); code != 130 && code != 137 {
+		if code := c.ProcessState.ExitCode(); code != 130 && code != 137 && code != 143 {
 			t.Errorf("exit code %d\n%s", code, rest)
 		}
 		text, err := os.ReadFile(report)
@@ -151,6 +134,47 @@ func TestEachInterrupted(t *testing.T) {
 		}
 	}
 	f.checkKilled(t, dir, "each interrupted")
+	for _, sig := range signals {
+		dir := filepath.Join(t.TempDir(), "cache")
+		c := f.command(dir, slices.Concat([]string{"each", "bionic,bionic-apt"}, f.args[1:6], []string{"--", "true"})...) // where from
+		rest := endAt(t, c, sig, "| unpacking ")
+		if sig != syscall.SIGKILL && c.ProcessState.ExitCode() < 125 {
+			t.Errorf("%v: exit code %d\n%s", sig, c.ProcessState.ExitCode(), rest)
+		}
+		f.checkKilled(t, dir, "each interrupted while it builds")
+	}
+}
+
+// endAt starts a command, ends it by a signal as soon as it has printed a text, and gives what it printed.
+func endAt(t *testing.T, c *exec.Cmd, sig syscall.Signal, text string) string {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	c.Stdout, c.Stderr = w, w
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	var all []byte
+	b := make([]byte, 4096)
+	for !strings.Contains(string(all), text) {
+		n, err := r.Read(b)
+		if all = append(all, b[:n]...); err != nil {
+			t.Fatalf("%v: no %q in\n%s", err, text, all)
+		}
+	}
+	if err := c.Process.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
+	rest, err := io.ReadAll(r) // until nobody holds it any more
+	if err != nil {
+		t.Error(err)
+	}
+	_ = c.Wait()
+	return string(all) + string(rest)
 }
 
 // waitGone waits until no process has these words as its whole command line.

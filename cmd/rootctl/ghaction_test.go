@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -220,6 +221,8 @@ func TestGitHubAction(t *testing.T) {
 					t.Errorf("%s: %d packages fetched: %v", root, debs, w.server.Requests())
 				case c.how == "cached" && (w.server.Count("*Packages*") > 0 || len(w.server.Requests()) > 6): // Release and Release.gpg where InRelease is missing
 					t.Errorf("%s: a hit asks for the Release, for the key and by ensure: %v", root, w.server.Requests())
+				case c.how == "cached" && root != "stretch" && w.server.Requests()[1].Status != http.StatusNotModified:
+					t.Errorf("%s: the second time it has not changed: %v", root, w.server.Requests())
 				case r.env["CHECKED"] != "yes" || !strings.Contains(r.log.String(), "\n"+r.workspace+"\n"):
 					t.Errorf("%s: variables %q\n%s", root, r.env, &r.log)
 				case digests[root] != "" && digests[root] != out["digest"]:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/goccy/go-yaml"
 )
@@ -90,6 +92,7 @@ type ghRunner struct {
 	log                 bytes.Buffer
 	summary             []byte
 	count               int
+	took                map[string]time.Duration // by the step's name, else by what it runs or uses
 }
 
 // job runs one job of the matrix. The error is of what this runner does not know, or of a runner's own work.
@@ -120,7 +123,12 @@ func (r *ghRunner) steps(steps []ghStep, scope *ghScope, own map[string]string) 
 		outputs := map[string]string{}
 		runs, err := scope.holds(s.If)
 		if err == nil && runs {
+			start := time.Now()
 			err = r.step(s, scope, own, outputs)
+			if r.took == nil {
+				r.took = map[string]time.Duration{}
+			}
+			r.took[cmp.Or(s.Name, s.Run, s.Uses)] = time.Since(start)
 		}
 		scope.steps[s.ID] = outputs
 		if err != nil {

@@ -85,19 +85,26 @@ func sudoers(t *testing.T, name string) []string {
 	return []string{"/usr/bin/nsenter", fmt.Sprintf("--mount=/proc/%d/ns/mnt", c.Process.Pid)}
 }
 
+// ofUser has an ordinary user own the runner's files, and gives the words that make a command theirs.
+func (w *jobWorld) ofUser(t *testing.T) []string {
+	t.Helper()
+	u, err := user.Lookup(testUser)
+	if err != nil {
+		t.Skipf("needs user %s with ranges in /etc/subuid and /etc/subgid: make tools-for-tests", testUser)
+	}
+	w.uid, _ = strconv.Atoi(u.Uid)
+	w.gid, _ = strconv.Atoi(u.Gid)
+	return []string{"/usr/bin/setpriv", "--reuid=" + u.Uid, "--regid=" + u.Gid, "--init-groups", "--inh-caps=-all", "--"}
+}
+
 // TestGitHubUsers runs the job as an ordinary user's, with the program fetched from a release: with namespaces of the user's
 // own, where the runner's end of the job is all that ends the copy of the steps, and with sudo.
 func TestGitHubUsers(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: builds and containers")
 	}
-	u, err := user.Lookup(testUser)
-	if err != nil {
-		t.Skipf("needs user %s with ranges in /etc/subuid and /etc/subgid: make tools-for-tests", testUser)
-	}
 	w := newJobWorld(t)
-	w.uid, _ = strconv.Atoi(u.Uid)
-	w.gid, _ = strconv.Atoi(u.Gid)
+	setpriv := w.ofUser(t)
 	url, sum := w.ghRelease(t)
 	job := w.githubJob(t, "bionic")
 	end := len(job.Steps) - 1
@@ -106,7 +113,6 @@ func TestGitHubUsers(t *testing.T) {
 	}
 	job.Steps = append(slices.Clone(job.Steps[:end]), ghStep{Shell: "rootctl-shell bionic {0}", Run: "echo one >/of-the-copy; id -u"},
 		ghStep{Run: "grep -q one /of-the-copy; echo still there"}, job.Steps[end])
-	setpriv := []string{"/usr/bin/setpriv", "--reuid=" + u.Uid, "--regid=" + u.Gid, "--init-groups", "--inh-caps=-all", "--"}
 	for _, c := range []struct {
 		sudo string
 		as   []string
