@@ -154,9 +154,11 @@ func (s *Spec) namespaces(pid int) (int, error) {
 //	                                   clone(parent's child) ----------> undumpable again
 //	take pid and pidfd <-------------- send them, be the keeper
 //	move the pid into the cgroups
+//	                                                                       ids 0, session, filters
 //	answer --------------------------------------------------------------> go on, or end with the socket
-//	take the terminal <--------------------------------------------------- open one of the container's devpts
-//	                                                                       ids 0, session, filters, capabilities, execve
+//	                                                                       capabilities, execve
+//
+// With a terminal the answer is waited for first, and the terminal, one of the container's devpts, is taken behind it.
 //
 // It ends with the container, because its pid namespace does, and with this process, because of the keeper. Where the
 // container shares the host's processes its root could kill that helper, so there the keeper is another process.
@@ -221,13 +223,17 @@ func endedMeanwhile(pidfd int, err error) bool {
 	return n > 0
 }
 
-// joinPlan is what the joined process does: the end of the run's plan.
+// joinPlan is what the joined process does: the end of the run's plan. It waits for this process as late as it can, which
+// does its own part meanwhile: before it gives up capabilities, for a change of user would clear what mortal sets.
 func (s *Spec) joinPlan() Plan {
 	p := Plan{{Host: true, Verb: VerbClone}, {Host: true, Verb: VerbKeeper}, {Verb: VerbJoin}}
 	if s.TTY {
 		p = append(p, Op{Verb: VerbTerminal})
 	}
 	for _, o := range s.planEnd(nil) {
+		if o.Verb == VerbCaps && !s.TTY {
+			p = append(p, Op{Verb: VerbGo})
+		}
 		if o.Verb != VerbPivot && o.Verb != VerbSealRoot && o.Verb != VerbGo {
 			p = append(p, o)
 		}
@@ -275,7 +281,7 @@ func (c *container) join(ctx context.Context, target Target, pidfd int) error {
 	}
 	for _, dir := range groups {
 		if err := writeProc(filepath.Join(dir, "cgroup.procs"), strconv.Itoa(c.pid)); err != nil {
-			return stepError(op, "write", fmt.Errorf("%s: %w", dir, err))
+			return c.blame(t, stepError(op, "write", fmt.Errorf("%s: %w", dir, err)))
 		}
 	}
 	c.stop = newStopper(ctx, c.pid, c.pidfd, c.opts)
@@ -404,7 +410,9 @@ func (l *lowering) join() {
 	if l.fds.keeper != 0 {
 		l.add("close", unix.SYS_CLOSE, l.fds.keeper)
 	}
-	l.add("recvmsg", unix.SYS_RECVMSG, l.fds.socket, l.message(1).addr, unix.MSG_CMSG_CLOEXEC).expect(1)
+	if l.spec.TTY { // the terminal takes two messages of its own
+		l.add("recvmsg", unix.SYS_RECVMSG, l.fds.socket, l.message(1).addr, unix.MSG_CMSG_CLOEXEC).expect(1)
+	}
 	l.become()
 	l.reset()
 }

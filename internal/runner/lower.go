@@ -167,6 +167,10 @@ func (l *lowering) last(o *Op) error {
 	case VerbSession:
 		l.session(o)
 	case VerbCloseRest:
+		if l.fds.joins != 0 && !l.spec.TTY { // the answer is still to come
+			l.closeAllBut(min(l.fds.socket, l.fds.errors), max(l.fds.socket, l.fds.errors))
+			break
+		}
 		l.closeAllBut(l.fds.errors)
 	case VerbWorkdir:
 		l.add("chdir", unix.SYS_CHDIR, o.Target)
