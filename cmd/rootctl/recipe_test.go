@@ -12,7 +12,7 @@ import (
 	"github.com/rootctl/rootctl/internal/debootstrap/testarchive"
 )
 
-// toolsArchive is somebody else's: a tool with what it needs, a newer hello, and a dpkg that is not to come into a root.
+// toolsArchive is somebody else's: a tool with what it needs, an older hello, what would take its file, and a dpkg that is not to come into a root.
 func toolsArchive(arch string) *testarchive.Archive {
 	a := testarchive.New("stable")
 	a.Key = testarchive.NewKey("tools")
