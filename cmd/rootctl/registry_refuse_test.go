@@ -122,7 +122,7 @@ func TestRegistryTogether(t *testing.T) {
 		manifest := ""
 		for _, out := range c.outs {
 			var rep pushReport
-			if err := json.Unmarshal([]byte(out.String()), &rep); err != nil {
+			if err := json.Unmarshal(out.Bytes(), &rep); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
 			if manifest != "" && rep.Manifest != manifest {
