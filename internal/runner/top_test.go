@@ -30,7 +30,7 @@ func TestResidents(t *testing.T) {
 				for _, r := range list {
 					byCommand[strings.Join(r.Command, " ")] = r
 				}
-				return len(list) == 6 && byCommand["sleep 1002"].UID == 1000 && byCommand["sleep 1003"].UID == 77 && byCommand["sleep 1004"].PID != 0
+				return len(list) == 6 && byCommand["sleep 1001"].PID != 0 && byCommand["sleep 1002"].UID == 1000 && byCommand["sleep 1003"].UID == 77 && byCommand["sleep 1004"].PID != 0
 			})
 			for command, user := range map[string]string{"sleep 1001": "root", "sleep 1002": "user", "sleep 1003": "77", "sleep 1004": "root"} {
 				r := byCommand[command]
