@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -39,7 +41,9 @@ func (a *app) detach(ctx context.Context) error {
 	defer errs.Close()
 	c := &exec.Cmd{Path: "/proc/self/exe", Args: append([]string{"rootctl", "--monitor"}, a.argv...),
 		Stdout: theirOut, Stderr: theirErrs, SysProcAttr: &syscall.SysProcAttr{Setsid: true}}
-	err = c.Start()
+	if err = keepFiles(); err == nil {
+		err = c.Start()
+	}
 	theirOut.Close()
 	theirErrs.Close()
 	if err != nil {
@@ -74,4 +78,19 @@ func (a *app) detach(ctx context.Context) error {
 		a.warn("the container's monitor ended before the command was started")
 	}
 	return nil
+}
+
+// keepFiles has programs that this one starts inherit no file but those that they are given: what the caller left open, a
+// lock perhaps, would else be held for as long as the container runs. Linux has a call for it from 5.11 on.
+func keepFiles() error {
+	if unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return nil
+	}
+	entries, err := os.ReadDir("/proc/self/fd")
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return err
 }

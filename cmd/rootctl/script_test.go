@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -105,6 +106,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("FROM1", "--mirror="+server.URL)
 			e.Setenv("FROM2", "--only-mirror")
 			e.Setenv("FROM3", "--keyring="+keyring)
+			e.Defer(func() { endContainers(t, e) })
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -113,6 +115,18 @@ func TestScripts(t *testing.T) {
 			"samedigest": sameDigest,
 		},
 	})
+}
+
+// endContainers ends those that a script has left, which one that failed does.
+func endContainers(t *testing.T, e *testscript.Env) {
+	states, _ := filepath.Glob(filepath.Join(e.WorkDir, "*/containers"))
+	for _, dir := range states {
+		c := exec.Command("sh", "-c", "rootctl rm -f --all")
+		c.Dir, c.Env = e.WorkDir, append(slices.Clone(e.Vars), "ROOTCTL_STATE="+dir)
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", dir, err, out)
+		}
+	}
 }
 
 // sameDigest compares the digests of two reports of build, show or import: samedigest FILE FILE
