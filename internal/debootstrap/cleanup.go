@@ -249,9 +249,12 @@ func dateShadow(s string, epoch int64) string {
 	return b.String()
 }
 
-// writeFiles writes the lock's own files: sources.list and its like.
+// writeFiles writes the lock's own files: sources.list and its like. The user's file of a name comes before it.
 func (in *installer) writeFiles() error {
 	for _, f := range in.lock.Files {
+		if in.isAdded(f.Path) {
+			continue
+		}
 		if err := in.t.MkdirAll(path.Dir(f.Path), unpack.Meta{Mode: 0o755}); err != nil {
 			return err
 		}

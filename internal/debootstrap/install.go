@@ -90,7 +90,7 @@ func Install(ctx context.Context, l *Lock, o InstallOptions) (_ *Installed, err 
 	undo, err := in.prepare()
 	defer func() {
 		if e := undo.run(); e != nil && err == nil {
-			err = fmt.Errorf("undo preparations: %w", e)
+			err = in.undoFailed(e)
 		}
 	}()
 	if err != nil {
@@ -100,7 +100,7 @@ func Install(ctx context.Context, l *Lock, o InstallOptions) (_ *Installed, err 
 		return nil, err
 	}
 	if err := undo.run(); err != nil {
-		return nil, fmt.Errorf("undo preparations: %w", err)
+		return nil, in.undoFailed(err)
 	}
 	return in.finish(ctx)
 }

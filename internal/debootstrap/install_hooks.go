@@ -2,6 +2,7 @@ package debootstrap
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"strconv"
@@ -76,6 +77,28 @@ func (in *installer) hook(ctx context.Context, h *Hook) (err error) {
 		return &HookError{Hook: h.Name, When: h.When, Network: h.Network, ConfigureError: ConfigureError{Status: status, LastLines: tail.lines()}}
 	}
 	return nil
+}
+
+// undoFailed says who has most likely taken away what is to be put back.
+func (in *installer) undoFailed(err error) error {
+	if len(in.lock.Hooks) > 0 && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)) {
+		return &hookedAway{err}
+	}
+	return fmt.Errorf("undo preparations: %w", err)
+}
+
+// hookedAway is a root that a hook has left without folders that every root has.
+type hookedAway struct{ err error }
+
+func (e *hookedAway) Error() string {
+	return "the hooks have left a root that cannot be finished: " + strings.ReplaceAll(e.err.Error(), "\n", "; ")
+}
+
+func (e *hookedAway) Unwrap() error { return e.err }
+
+// Hint says what to look for.
+func (e *hookedAway) Hint() string {
+	return "look for a hook that removes or replaces the root's own folders (rm -r /usr, for example): docs/recipes.md"
 }
 
 // hookEnv is what a hook sees: what maintainer scripts do, and its own variables, of which the last one counts.

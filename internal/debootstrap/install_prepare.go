@@ -3,6 +3,7 @@ package debootstrap
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -101,7 +102,7 @@ func (in *installer) prepareFiles(u *undoing) error {
 			return err
 		}
 		if made && !f.keep {
-			u.add(func() error { return in.removeFile(f.name) })
+			u.add(func() error { return in.removeFile(f.name, f.data) })
 		}
 	}
 	if in.lock.Rules.SkipUsrmergeMarker && !in.lock.Merged {
@@ -113,13 +114,26 @@ func (in *installer) prepareFiles(u *undoing) error {
 }
 
 // removeFile removes a temporary file, unless a script has made something else
-// of it.
-func (in *installer) removeFile(name string) error {
+// of it, or the user has put a file of their own there.
+func (in *installer) removeFile(name, data string) error {
 	st, err := in.t.Lstat(name)
 	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil
 	}
+	if in.isAdded(name) {
+		return nil
+	}
+	if len(in.lock.Hooks) > 0 {
+		if _, ours, err := in.isStub(name, data); err != nil || !ours {
+			return err
+		}
+	}
 	return in.t.Remove(name)
+}
+
+// isAdded is whether a path is one of the user's files.
+func (in *installer) isAdded(name string) bool {
+	return slices.ContainsFunc(in.lock.Added, func(f AddedFile) bool { return f.Path == name })
 }
 
 // prepareLinks makes links that packages' own scripts replace, but which those
@@ -149,6 +163,11 @@ func (in *installer) divert(u *undoing, name, stub string) error {
 		return err
 	}
 	u.add(func() error {
+		if len(in.lock.Hooks)+len(in.lock.Added) > 0 { // a newer one of apt's in a hook, or the user's own, stays
+			if _, ours, err := in.isStub(name, stub); err == nil && !ours && in.t.Exists(name) {
+				return in.t.Remove(name + diverted)
+			}
+		}
 		if err := in.t.Rename(name+diverted, name); err != nil {
 			return fmt.Errorf("put %s back: %w", name, err)
 		}
