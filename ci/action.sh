@@ -4,8 +4,8 @@ set -euo pipefail
 bin="$RUNNER_TEMP/rootctl-bin" # on PATH; what lies there calls what lies in real
 file="$RUNNER_TEMP/rootctl-roots"
 PATH="$bin:$PATH"
-read -r -a roots <<<"$INPUT_ROOTS"
-read -r -a flags <<<"$INPUT_FLAGS"
+read -r -d '' -a roots <<<"$INPUT_ROOTS" || true # lines as well as words: its end is no error
+read -r -d '' -a flags <<<"$INPUT_FLAGS" || true
 
 tell() { echo "$1=$2" >>"$GITHUB_OUTPUT"; }
 
@@ -46,7 +46,7 @@ fetch() {
 }
 
 key() {
-	json=$(rootctl cache key --by-release --json "${flags[@]}" "${roots[@]}")
+	json=$(rootctl cache key --by-release --json "${flags[@]}" -- "${roots[@]}")
 	tell key "$(sed -n 's/^  "key": "\(.*\)",\{0,1\}$/\1/p' <<<"$json")"
 	{
 		echo "restore-keys<<END-OF-KEYS"
@@ -73,7 +73,7 @@ restore() {
 }
 
 ensure() {
-	json=$(rootctl ensure --json "${flags[@]}" "${roots[@]}")
+	json=$(rootctl ensure --json "${flags[@]}" -- "${roots[@]}")
 	field() { sed -n "s/^ *\"$1\": \"\{0,1\}\([^\",]*\)\"\{0,1\},\{0,1\}\$/\1/p" <<<"$json"; }
 	field digest | paste -sd ' ' >"$file.digests"
 	tell digest "$(cat "$file.digests")"

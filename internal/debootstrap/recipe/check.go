@@ -238,6 +238,9 @@ func byNumber(name string) string {
 
 // beside reads a file in the recipe's folder.
 func (p *parser) beside(key, name string) ([]byte, error) {
+	if !printable(name) { // it will stand in messages
+		return nil, p.fail(key, "%q: a name with control characters", name).or("give the file another name")
+	}
 	if what, next := checkBeside(name); what != "" {
 		return nil, p.fail(key, "%s", what).or(next)
 	}
