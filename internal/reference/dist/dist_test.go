@@ -129,7 +129,7 @@ func TestPackageRefused(t *testing.T) {
 func sources(t *testing.T) string {
 	t.Helper()
 	dir, top := t.TempDir(), filepath.Join("..", "..", "..")
-	for _, name := range []string{"cmd", "internal", "suites"} {
+	for _, name := range []string{"ci", "cmd", "internal", "suites"} {
 		if err := os.CopyFS(filepath.Join(dir, name), os.DirFS(filepath.Join(top, name))); err != nil {
 			t.Fatal(err)
 		}
