@@ -209,3 +209,11 @@ func (a *app) catchSignals() (release func()) {
 		close(done)
 	}
 }
+
+// typed is how this program is called for the same cache again.
+func (a *app) typed() string {
+	if a.cacheDir != "" {
+		return "rootctl --cache " + shellWord(a.cacheDir)
+	}
+	return "rootctl"
+}

@@ -155,7 +155,7 @@ func (a *app) closingLine(b *built) {
 	if inRoot(b.Lease.Tree, "bash") {
 		name += " bash"
 	}
-	a.say("next: rootctl run %s", name)
+	a.say("next: %s run %s", a.typed(), name)
 }
 
 // builtLine says what was made and from where, and returns the name to go on with.

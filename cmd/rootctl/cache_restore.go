@@ -366,7 +366,7 @@ func (r *restoring) tell(asJSON bool) error {
 		r.say("note: %s is another root here, and stays so", n)
 	}
 	if len(r.report.Names) > 0 {
-		r.say("next: rootctl run %s", r.report.Names[0])
+		r.say("next: %s run %s", r.typed(), r.report.Names[0])
 	}
 	return nil
 }

@@ -71,7 +71,11 @@ func (a *app) ciInit(ctx context.Context, system string, names []string, force b
 	if err := o.finish(); err != nil {
 		return err
 	}
-	a.say("wrote %s", path)
+	a.say("wrote %s for %s", path, strings.Join(names, ", "))
+	a.say("next: put your command in the place of make check")
+	if system == "github" {
+		a.say("next: fill in which version of rootctl the action is to fetch, and its sha256, unless the runner has rootctl")
+	}
 	return nil
 }
 

@@ -143,6 +143,6 @@ func (a *app) reportCommit(r commitReport, ref cache.Ref, asJSON bool) error {
 	for kind, n := range r.Dropped {
 		a.say("note: left out, for a root does not keep it: %s (%d times)", kind, n)
 	}
-	a.say("next: rootctl run %s", r.Name)
+	a.say("next: %s run %s", a.typed(), r.Name)
 	return nil
 }

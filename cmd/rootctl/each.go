@@ -33,7 +33,7 @@ func newEachCommand(a *app) *cobra.Command {
 		Long: "each runs one command in a fresh copy of every root named, several beside each other. Roots that are not in the\n" +
 			"cache are built first. Each line of output has the root's name before it; a table says at the end how the\n" +
 			"commands ended. The exit code is the highest of theirs, 125 for a root that could not be made. Flags are run's.",
-		Example: "  rootctl each bionic,stretch,noble --here -- make check\n  rootctl each bionic bookworm --jobs 1 --junit report.xml --here -- ./test.sh",
+		Example: "  rootctl each bionic-buildd,noble-buildd --here -- make check\n  rootctl each bionic bookworm --jobs 1 --junit report.xml --here -- ./test.sh",
 		RunE: func(c *cobra.Command, given []string) error {
 			a.verbIsRun = true
 			names, argv, err := eachNames(c, given)

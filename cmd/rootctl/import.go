@@ -172,7 +172,7 @@ func (a *app) reportImport(im *importing, ref cache.Ref, fl *importFlags) error 
 	for kind, n := range im.dropped {
 		a.say("note: left out, for a root does not keep it: %s (%d times)", kind, n)
 	}
-	a.say("next: rootctl run %s", name)
+	a.say("next: %s run %s", a.typed(), name)
 	return nil
 }
 

@@ -153,6 +153,6 @@ func (a *app) endPull(ctx context.Context, p *pulling, ref cache.Ref, i debootst
 	if p.resumed > 0 {
 		a.say("%s of %s had come before", bytesText(p.resumed), bytesText(p.size()))
 	}
-	a.say("next: rootctl run %s", name)
+	a.say("next: %s run %s", a.typed(), name)
 	return nil
 }

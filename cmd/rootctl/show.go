@@ -192,10 +192,10 @@ func (a *app) printShown(s shown) error {
 		row("warning", "%s", e)
 	}
 	if !s.HasLock() {
-		row("size", "%s unpacked", bytesText(s.TarSize))
+		row("size", "%s as a tar", bytesText(s.TarSize))
 	} else {
 		row("apt uses", "%s", s.Sources)
-		row("size", "%s unpacked, %s downloaded", bytesText(s.TarSize), bytesText(s.DownloadSize))
+		row("size", "%s as a tar, %s downloaded", bytesText(s.TarSize), bytesText(s.DownloadSize))
 		row("built", "%s", s.Built.UTC().Format(time.RFC3339))
 	}
 	row("packages", "%d", len(s.List))

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/rootctl/rootctl/suites"
 )
 
 // readFile reads a file beside the recipe.
@@ -193,7 +195,7 @@ func (p *parser) hooks(r *Root, at string, t rootTable, left *int64) error {
 		}
 		switch {
 		case h.When != Setup && h.When != Essential && h.When != Customize:
-			return p.fail(key+".when", "unknown moment %q", h.When).or("setup, essential or customize")
+			return p.fail(key+".when", "unknown moment %q", h.When).or(nearOr(h.When, []string{Setup, Essential, Customize}, "it is setup, essential or customize"))
 		case !isNetwork(hook.Network):
 			return p.fail(key+".network", "unknown network %q", h.Network).or("none, nat or host")
 		case h.When == Essential && r.Extends != "":
@@ -323,7 +325,7 @@ func (p *parser) arrange(r *Recipe) error {
 				continue
 			}
 			if !slices.ContainsFunc(r.Roots, func(y Root) bool { return y.Name == x.Extends }) {
-				return p.fail("root."+x.Name+".extends", "there is no [root.%s] here", x.Extends).or("it names another root of this file: " + strings.Join(r.Names(), ", "))
+				return p.fail("root."+x.Name+".extends", "there is no [root.%s] here", x.Extends).or(nearOr(x.Extends, others(r, x.Name), "it names another root of this file"))
 			}
 		}
 		for _, x := range r.Roots {
@@ -347,4 +349,17 @@ func inherit(roots []Root) {
 		}
 		networks[x.Name] = x.Network
 	}
+}
+
+// nearOr asks for what a word may have meant, and says otherwise what is possible.
+func nearOr(word string, known []string, otherwise string) string {
+	if near := suites.Near(word, known); len(near) > 0 {
+		return fmt.Sprintf("did you mean %s?", strings.Join(near, " or "))
+	}
+	return otherwise
+}
+
+// others are the names of the roots beside one.
+func others(r *Recipe, name string) []string {
+	return slices.DeleteFunc(r.Names(), func(n string) bool { return n == name })
 }
