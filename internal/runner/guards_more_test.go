@@ -70,7 +70,7 @@ func moreGuardChecks() []guardCheck {
 		{guard: "host name's namespace", prepare: hostUsers, off: func(s *Spec) { s.Share = []string{"uts"} },
 			script: "read h < /proc/sys/kernel/hostname; test $h != rootctl && echo REACHED"},
 		{guard: "private binds", prepare: mountsOfHost, // the other direction
-			script: "sleep $MARK & while ! test -e /mnt/go; do sleep 0.01; done; test -e /mnt/sub/made && echo REACHED; kill $!"},
+			script: "sleep $MARK & while ! test -e /mnt/go; do sleep 0.01; done; test -e /mnt/sub/made && echo REACHED; kill $!; wait $!; while test -e /mnt/go; do sleep 0.01; done"},
 	}
 }
 
@@ -88,7 +88,8 @@ func boundProgram(code []byte) func(*testing.T, *Spec) {
 	}
 }
 
-// mountsOfHost mounts something below a bound folder once the container runs, in each of two runs.
+// mountsOfHost mounts something below a bound folder once the container runs, in each of two runs. A run ends when that has been
+// undone, or the second might begin before anybody saw that the first has ended.
 func mountsOfHost(t *testing.T, s *Spec) {
 	sharedBind(t, s)
 	dir, mark := s.Binds[0].Src, sleeper()
